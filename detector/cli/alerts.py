@@ -103,7 +103,7 @@ def shown(message: Message) -> Iterator[str]:
     yield title(message)
     yield from (f"  {said}" for said in details(message))
     if recent := message.body.get("recent"):
-        rows = [_earlier(one, message.body["event_time"]) for one in recent[:EARLIER_SHOWN]]
+        rows = [_earlier(one, str(message.body.get("event_time"))) for one in recent[:EARLIER_SHOWN]]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield from ("", "before")
         for time, amount, rare in rows:

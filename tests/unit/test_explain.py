@@ -13,9 +13,10 @@ import pytest
 
 from detector.config.tree import Event, ModelPart
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.alerts.explain import Explainer, Reason, Typical
+from detector.core.alerts.explain import Explainer, Reason, Typical, told_among
 from detector.core.alerts.falls import expected_of
-from detector.core.alerts.words import Sentences
+from detector.core.alerts.recent import History
+from detector.core.alerts.words import Sentences, Usual
 from detector.core.events import View
 from detector.core.features import DAY_S, Layout, Rows, Units, empty_rows
 from detector.core.records import Alert, Identity, Record
@@ -482,3 +483,40 @@ def test_something_new_is_told_with_how_rare_that_is() -> None:
     counts = [60.0, *(0.3 if name == "card+country" else 30.0 for name in contacts)]
     habit(rows, "novelty", 0, counts)
     assert "this card meets a new one in 1 of 60 events" in explain(rows, {"country": 1.0})["country"].detail
+
+
+PAST = History(
+    np.array([9, 8, 7]),
+    np.array([50.0, 40.0, 30.0]),
+    np.array([900.0, 30.0, 40.0]),
+    np.array([1.8, 0.2, 0.1]),
+    -np.inf,
+    np.zeros(3, dtype=np.int64),
+)
+
+
+def test_an_amount_is_told_beside_the_last_ones() -> None:
+    """Readers found an amount in the list of earlier events that was as large as the unusual one."""
+    usual = [Usual("this card", 20.0, 60.0)]
+
+    def told(amount: float) -> str | None:
+        return told_among(Sentences(SCHEMA), PAST, amount, usual)
+
+    assert told(250.0) == "this card had as much in 1 of its last 3 events"
+    assert told(1000.0) == "this card had less in each of its last 3 events"
+    assert told(5.0) == "this card had more in each of its last 3 events"
+    assert told(15.0) == "this card had more in each of its last 3 events"
+    assert told(40.0) is None
+    assert told_among(Sentences(SCHEMA), PAST.newest(1), 250.0, usual) is None
+    assert told_among(Sentences(SCHEMA), None, 250.0, usual) is None
+
+
+def test_what_was_a_little_unusual_has_its_figure() -> None:
+    hot = event()
+    hot.context[:, LAYOUT.heats[1].columns] = 9.0, 9.5
+
+    def score_rows(variants: Rows) -> np.ndarray:
+        return np.array([5.0 - 2.0 * (group.name == "card heat") for group in LAYOUT.groups])
+
+    (reason,) = EXPLAINER.reasons(hot, TYPICAL, VIEW, 5.0, score_rows, count_max=1, history=PAST)
+    assert reason.detail.endswith("unusual in the last hours, at most 1 event in 63 is as unusual")

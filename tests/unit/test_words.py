@@ -383,3 +383,23 @@ def test_hours() -> None:
     assert SAY.hour("03:12", "14:05", 0.02) == (
         "at 03:12 UTC; 2 % of this account’s events come around this hour"
     )
+
+
+def test_unusual_events_at_another_entity_are_told_with_how_many_there_are() -> None:
+    busy, new = Pace(2.6, 4.0 / DAY, 60.0, 30 * DAY), Pace(2.0, 0.0, 3.0, HOUR)
+    told = "other events at merchant M1 were unusual in the last hours"
+    assert SAY.heat_there("MERCHANT_ID", "M1", busy, hours=True) == (
+        f"{told}, 3 events in the last hour, usually 4 events a day"
+    )
+    assert SAY.heat_there("MERCHANT_ID", "M1", new, hours=True) == (
+        f"{told}, first seen 60 minutes ago, before this one 3 events"
+    )
+    assert SAY.heat_there("MERCHANT_ID", "M1", None, hours=True) == told
+
+
+def test_a_place_is_usual_only_to_who_has_a_history() -> None:
+    """An alert named the usual places of a card that had one event before."""
+    place = SAY.words.field("country")
+    assert SAY.place(place, "1, 2", 389.2, known=True) == "389 km from the usual places of this account"
+    young = SAY.place(place, "1, 2", 389.2, known=True, young=True)
+    assert young == "389 km from the earlier places of this account"

@@ -290,7 +290,8 @@ class _Description(NamedTuple):
         """Earlier events of an entity were unusual."""
         if name != self.say.words.main:
             found = pace(self.layout, self.event, entity)
-            return self.say.heat_there(name, self.view.entities[name], found, hours=hours)
+            busy = found is not None and found.fast  # which is told already
+            return self.say.heat_there(name, self.view.entities[name], None if busy else found, hours=hours)
         if (named := told_earlier(self.say, self.earlier, self.view)) is not None:
             return named
         scores = np.zeros(0) if self.history is None else self.history.newest(HEAT_EVENTS).scores

@@ -229,7 +229,8 @@ class Facts:
             "first_contact": bool(contacts),
         }
         first = bool(contacts) and is_small and of.amount <= low / TIMES_SMALLER**2
-        detail = self._say.small(count, largest, window_s, of.view.values, first=first)
+        alerted = is_small and any(not one.usual for one in of.shared)
+        detail = self._say.small(count, largest, window_s, of.view.values, first=first, alerted=alerted)
         yield Fact(code="small", values=values, detail=detail)
 
     def _contacts(self, of: Evidence, own: Pace | None) -> list[Fact]:

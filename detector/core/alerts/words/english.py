@@ -180,6 +180,7 @@ TEXTS = {
     "small_several": "stolen cards and accounts are tried out with small amounts: {events} of {amount} "
     "or less in {window}",
     "small_first": "stolen cards and accounts are tried out with small amounts, here at a first contact",
+    "small_alerted": "stolen cards and accounts are tried out with small amounts, here beside other alerts",
     "since_last": "{duration} after the last event of {this}",
     "since_last_amount": "{duration} after the last event of {this}, {amount}",
     "since_last_alerted": "{since} (alerted)",

@@ -349,13 +349,22 @@ class Sentences:
             usual=whose,
         )
 
-    def small(self, count: int, amount: float, window_s: float, values: Values, *, first: bool) -> str:
-        """An amount far below the usual ones: one of so many, at a first contact, or alone."""
+    def small(
+        self,
+        count: int,
+        amount: float,
+        window_s: float,
+        values: Values,
+        *,
+        first: bool,
+        alerted: bool = False,
+    ) -> str:
+        """An amount far below the usual ones: several, at a first contact, beside other alerts, or alone."""
         if count > 1:
             window = LAST[window_s] if window_s in LAST else TEXTS["last"].format(duration=duration(window_s))
             shown = self.words.amount(amount, values)
             return TEXTS["small_several"].format(events=events(count), amount=shown, window=window)
-        return TEXTS["small_first" if first else "small_alone"]
+        return TEXTS["small_first" if first else "small_alerted" if alerted else "small_alone"]
 
     def window(
         self,
