@@ -13,6 +13,7 @@ import pytest
 
 from detector.config.tree import Event, ModelPart
 from detector.config.tree import Features as FeaturesConfig
+from detector.core.alerts.earlier import Earlier
 from detector.core.alerts.explain import Explainer, Reason, Typical, told_among
 from detector.core.alerts.falls import expected_of
 from detector.core.alerts.recent import History
@@ -507,6 +508,10 @@ def test_an_amount_is_told_beside_the_last_ones() -> None:
     assert told(5.0) == "this card had more in each of its last 3 events"
     assert told(15.0) == "this card had more in each of its last 3 events"
     assert told(40.0) is None
+    earlier = Earlier(1, (), 900.0, None)
+    assert told_among(Sentences(SCHEMA), PAST, 250.0, usual, earlier) == (
+        "this card had as much in 1 of its last 3 events, unusual ones included"
+    )
     assert told_among(Sentences(SCHEMA), PAST.newest(1), 250.0, usual) is None
     assert told_among(Sentences(SCHEMA), None, 250.0, usual) is None
 

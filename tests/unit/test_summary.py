@@ -84,16 +84,19 @@ def test_it_says_why_it_is_that_severe() -> None:
     standing = Standing(4.3, 0.06, 3)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
         "severity medium, as many alerts were critical lately; its rank is critical: more unusual than 94 % "
-        "of the last alerts; about 1 event in 20,000 is as unusual; mainly for the amount and earlier "
+        "of the last alerts; about 1 normal event in 20,000 is as unusual; mainly for the amount and earlier "
         "unusual events of this card"
     )
     alone = summed([VALUE], standing=Standing(9.0, 0.001, 3), severity=3)["severity"]
-    assert "more unusual than all of the last alerts; about 1 event in 1,000,000,000 is as unusual; " in alone
+    assert (
+        "more unusual than all of the last alerts; about 1 normal event in 1,000,000,000 is as unusual; "
+        in alone
+    )
     usual = summed([VALUE], standing=Standing(2.0, 1.0, 0), severity=0)["severity"]
     assert "more unusual than hardly any of the last alerts" in usual
     assert summed([VALUE], standing=Standing(3.0, 0.95, 0))["severity"] == (
         "severity medium, as few alerts were lately; its rank is low: more unusual than 5 % of the last "
-        "alerts; about 1 event in 1,000 is as unusual; mainly for the amount"
+        "alerts; about 1 normal event in 1,000 is as unusual; mainly for the amount"
     )
 
 
@@ -108,7 +111,7 @@ def test_it_says_why_it_is_that_severe() -> None:
 def test_it_says_what_the_severity_means(severity: int, said: str) -> None:
     standing = Standing(3.0, 0.7, severity)
     assert summed([VALUE], standing=standing, severity=severity)["severity"] == (
-        f"{said}more unusual than 30 % of the last alerts; about 1 event in 1,000 is as unusual; "
+        f"{said}more unusual than 30 % of the last alerts; about 1 normal event in 1,000 is as unusual; "
         "mainly for the amount"
     )
 

@@ -261,7 +261,7 @@ class _Description(NamedTuple):
             if self.say.is_usual(shown.observed, of):
                 code = "combination"
             elif group.numerics.start == self.layout.exposure and shown.observed is not None:
-                among = told_among(self.say, self.history, shown.observed, of)
+                among = told_among(self.say, self.history, shown.observed, of, self.earlier)
                 detail = "; ".join(filter(None, (detail, among)))
             ends = next(((_short(one.low), _short(one.high)) for one in of if not np.isnan(one.low)), None)
         elif group.categories.stop > 0 and shown.expected is None:
@@ -414,7 +414,13 @@ class _Description(NamedTuple):
         return "combination" if usual else "place", "; ".join(told)
 
 
-def told_among(say: Sentences, history: History | None, amount: float, of: Sequence[Usual]) -> str | None:
+def told_among(
+    say: Sentences,
+    history: History | None,
+    amount: float,
+    of: Sequence[Usual],
+    earlier: Earlier = NOTHING,
+) -> str | None:
     """How many of an entity's last events have an amount as far out as one beyond a usual range."""
     beyond = next((one for one in of if amount > one.high or amount < one.low), None)
     amounts = np.zeros(0) if history is None else history.amounts[~np.isnan(history.amounts)]
@@ -422,7 +428,7 @@ def told_among(say: Sentences, history: History | None, amount: float, of: Seque
         return None
     above = amount > beyond.high
     count = int(np.count_nonzero(amounts >= amount if above else amounts <= amount))
-    return say.among(count, len(amounts), above=above)
+    return say.among(count, len(amounts), above=above, unusual=earlier.number > 0)
 
 
 def told_earlier(say: Sentences, earlier: Earlier, view: View) -> str | None:

@@ -206,7 +206,7 @@ class Summary:
             else:
                 usual = [Usual(words.this(), *own)]
                 said = self._say.number(words.field(name), of.amount, usual, values)
-                among = told_among(self._say, of.history, of.amount, usual)
+                among = told_among(self._say, of.history, of.amount, usual, of.earlier)
                 yield "; ".join(filter(None, (said, among)))
 
     # --- why it is that severe -----------------------------------------------------------------------------

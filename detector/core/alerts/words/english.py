@@ -88,6 +88,7 @@ TEXTS = {
     "value_usual": "{label} {value}; {usual}",
     "value_inside": "{label} {value} is usual by itself; {usual}",
     "had_as_much": "{this} had as much in {n} of its last {events} events",
+    "had_unusual": "{text}, unusual ones included",
     "had_less": "{this} had less in each of its last {events} events",
     "had_as_little": "{this} had as little in {n} of its last {events} events",
     "had_more": "{this} had more in each of its last {events} events",
@@ -195,8 +196,8 @@ TEXTS = {
     "shared": "{n} other {mains} were alerted {meeting} in the last {days}, the latest {ago}",
     "shared_usual": "{shared}; no more than chance explains there",
     # Why an alert is that severe.
-    "severity": "{severity}: more unusual than {share} of the last alerts; about 1 event in {n} is as unusual"
-    "; mainly for {parts}",
+    "severity": "{severity}: more unusual than {share} of the last alerts; about 1 normal event in {n} is as "
+    "unusual; mainly for {parts}",
     "all_of": "all",
     "hardly_any_of": "hardly any",
     "severity_fits": "severity {severity} by its rank",

@@ -79,11 +79,15 @@ class Sentences:
         text = TEXTS["value_inside" if self.is_usual(observed, of) else "value_usual"]
         return text.format(label=label, value=value, usual=usual)
 
-    def among(self, count: int, events_: int, *, above: bool) -> str:
-        """How many of the main entity's last events have an amount as large, or else as small."""
+    def among(self, count: int, events_: int, *, above: bool, unusual: bool = False) -> str:
+        """How many of the main entity's last events have an amount as large, or else as small.
+
+        `unusual`: earlier unusual ones, which no range of what is usual has, are among these events.
+        """
         which = ("as_much" if above else "as_little") if count else ("less" if above else "more")
         shown = number(float(count)), number(float(events_))
-        return TEXTS[f"had_{which}"].format(this=self.words.this(), n=shown[0], events=shown[1])
+        text = TEXTS[f"had_{which}"].format(this=self.words.this(), n=shown[0], events=shown[1])
+        return TEXTS["had_unusual"].format(text=text) if count and unusual else text
 
     def is_usual(self, observed: Any, of: Sequence[Usual]) -> bool:
         """Whether a value is within all ranges that are known, and there is one."""
@@ -253,7 +257,8 @@ class Sentences:
         parts = []
         for one in told:
             nothing = math.isnan(one.amount)
-            why = TEXTS[f"earlier_{one.why}"].format(n=one.events) if one.why else ""
+            again = one.why == "many" and any(other.why == "many" for other in told[: len(parts)])
+            why = TEXTS[f"earlier_{one.why}"].format(n=one.events) if one.why and not again else ""
             parts.append(
                 TEXTS["earlier_nothing" if nothing else "earlier_one"].format(
                     amount="" if nothing else self.words.amount(one.amount, values),
