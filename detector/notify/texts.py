@@ -6,10 +6,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from detector.core.alerts.severity import SEVERITIES
 from detector.notify.message import Message
 
 LINE_CHARS_MAX = 400
 LINES_MAX = 8  # of reasons and facts
+MOVED_MIN = 2  # severities from an alert's own to that of its rank, from which a title names both
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}  # controls, direction marks, unassigned
 
 
@@ -42,12 +44,13 @@ def title(message: Message) -> str:
 
 
 def _by_rank(body: Mapping[str, Any]) -> str:
-    """The severity by the rank among the last alerts, where the shares of the bands gave another one."""
+    """The severity by the rank among the last alerts, where it is two or more from the alert's own."""
     score = body.get("score")
     fitting = score.get("fitting") if isinstance(score, Mapping) else None
-    if not isinstance(fitting, str) or fitting == body["severity"] or body.get("selection") == "exploration":
+    if fitting not in SEVERITIES or body.get("selection") == "exploration":
         return ""
-    return f" ({line(fitting, 20)} by its rank)"
+    moved = abs(SEVERITIES.index(fitting) - SEVERITIES.index(body["severity"]))
+    return f" ({fitting} by its rank)" if moved >= MOVED_MIN else ""
 
 
 def details(message: Message) -> list[str]:

@@ -273,12 +273,12 @@ def test_a_message_says_what_its_summary_says() -> None:
     assert sentences(told) == ["first [31m", "second"]
 
 
-def test_the_title_says_by_which_severity_an_alert_ranks_where_the_shares_gave_another_one() -> None:
+def test_a_title_says_that_the_rank_is_far_from_the_severity() -> None:
     """An alert of severity low was among the most unusual tenth, and nothing at first sight said so."""
-    assert title(message(score={"fitting": "critical"})).startswith("HIGH alert (critical by its rank): ")
-    for body in ({"fitting": "high"}, {}, None):
+    assert title(message(score={"fitting": "low"})).startswith("HIGH alert (low by its rank): ")
+    for body in ({"fitting": "high"}, {"fitting": "critical"}, {"fitting": 3}, {}, None):
         assert title(message(score=body)).startswith("HIGH alert: ")
-    chosen = message(score={"fitting": "critical"}, selection="exploration")
+    chosen = message(score={"fitting": "low"}, selection="exploration")
     assert title(chosen).startswith("HIGH alert: ")
 
 

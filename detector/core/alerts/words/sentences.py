@@ -254,7 +254,7 @@ class Sentences:
         self, told: Sequence[Before], count: int, total: float | None, since_s: float, values: Values
     ) -> str:
         """Earlier unusual events of the main entity: these of so many, and the sum of all."""
-        parts = []
+        parts: list[str] = []
         for one in told:
             nothing = math.isnan(one.amount)
             again = one.why == "many" and any(other.why == "many" for other in told[: len(parts)])
