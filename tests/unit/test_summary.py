@@ -202,6 +202,26 @@ def test_an_amount_is_always_compared_with_the_entitys_own() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ((5.0, 80.0), "Amount EUR 250.00; cards usually 5 to 80"),
+        ((5.0, 800.0), "Amount EUR 250.00 is usual by itself; cards usually 5 to 800"),
+    ],
+)
+def test_an_amount_without_a_history_is_compared_with_everybodys(
+    others: tuple[float, float], said: str
+) -> None:
+    """The amount of a new card was beside nothing where its earlier events were the reason."""
+    heat = reason("card heat", "heat", 1.0, "earlier events of this card were unusual")
+    decision, standing = Published(Totals(case=1), 1), Standing(4.0, 0.34, 1)
+    told = SUMMARY.make([heat], [], EVIDENCE, None, decision, standing, (), others)["sentences"]
+    assert said in told
+    amount = replace(VALUE, basis="cluster")
+    told = SUMMARY.make([amount], [], EVIDENCE, None, decision, standing, (), others)["sentences"]
+    assert said not in told
+
+
 def test_the_sum_at_risk_is_that_with_what_came_before() -> None:
     before = Earlier(1, (Before(9, 420.0, 900.0, "not_alerted", 2.5),), 900.0, None)
     earlier = replace(EVIDENCE, earlier=before)

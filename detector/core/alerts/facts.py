@@ -380,10 +380,17 @@ class Facts:
             return None
         if of.earlier.normal is not None:
             return of.earlier.normal
-        found = self._ranges(of)(layout.kind_of(0))
-        if found is None or np.isnan(found[:, layout.exposure]).any():
+        return self._range(of, layout.kind_of(0))
+
+    def range_of_all(self, of: Evidence) -> tuple[float, float] | None:
+        """Range of everybody's amounts."""
+        return self._range(of, self._layout.kind_of(None))
+
+    def _range(self, of: Evidence, kind: KeyKind) -> tuple[float, float] | None:
+        found = self._ranges(of)(kind)
+        if found is None or np.isnan(found[:, self._layout.exposure]).any():
             return None
-        low, high = found[:, layout.exposure].tolist()
+        low, high = found[:, self._layout.exposure].tolist()
         return low, high
 
     def _usual_there(self, of: Evidence) -> tuple[float, float] | None:

@@ -59,6 +59,7 @@ class Summary:
         decision: Published,
         standing: Standing,
         met: Sequence[Met] = (),
+        others: tuple[float, float] | None = None,
     ) -> dict[str, Any]:
         """Sum up one alert, as the body's `summary`.
 
@@ -68,6 +69,8 @@ class Summary:
             Range of the main entity's amounts; None: unknown.
         met
             The event's other entities.
+        others
+            Range of everybody's amounts; None: unknown.
         """
         focus = self._focus(reasons, facts, of)
         severity = self._severity(reasons, decision, standing)
@@ -78,7 +81,9 @@ class Summary:
             (of.earlier.number, of.earlier.sum),
             of.view.values,
         )
-        evidence = _once([*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own)])
+        evidence = _once(
+            [*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own, others)]
+        )
         last = [fact.detail for fact in facts if fact.code in BACKGROUND and not _is_told(of)]
         told = [*evidence[: SENTENCES_MAX - 1 - len(last)], severity, *last]
         return {
@@ -192,22 +197,27 @@ class Summary:
             yield reason, detail
 
     def _own_amount(
-        self, reasons: Sequence[Reason], of: Evidence, own: tuple[float, float] | None
+        self,
+        reasons: Sequence[Reason],
+        of: Evidence,
+        own: tuple[float, float] | None,
+        others: tuple[float, float] | None,
     ) -> Iterator[str]:
-        """The amount beside the main entity's own ones, if no reason says it."""
+        """The amount beside the main entity's own ones, else everybody's, if no reason says it."""
         name, words, values = self._exposure, self._say.words, of.view.values
         if name is None or words.main is None or math.isnan(of.amount):
             return
-        if any(one.field == name and one.basis == "entity" and one.code == "value" for one in reasons):
+        bases = {one.basis for one in reasons if one.field == name and one.code == "value"}
+        if "entity" in bases or (own is None and (bases or others is None)):
             return
-        if own is not None:
-            if own[0] <= of.amount <= own[1]:
-                yield self._say.own_amount(name, of.amount, own, values)
-            else:
-                usual = [Usual(words.this(), *own)]
-                said = self._say.number(words.field(name), of.amount, usual, values)
-                among = told_among(self._say, of.history, of.amount, usual, of.earlier)
-                yield "; ".join(filter(None, (said, among)))
+        if own is not None and own[0] <= of.amount <= own[1]:
+            yield self._say.own_amount(name, of.amount, own, values)
+            return
+        whose = words.others() if own is None else words.this()
+        usual = [Usual(whose, *(own or others or (math.nan, math.nan)))]
+        said = self._say.number(words.field(name), of.amount, usual, values)
+        among = told_among(self._say, of.history, of.amount, usual, of.earlier)
+        yield "; ".join(filter(None, (said, among)))
 
     # --- why it is that severe -----------------------------------------------------------------------------
 
