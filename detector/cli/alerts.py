@@ -7,10 +7,10 @@ import io
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -82,7 +82,7 @@ def show(
 ) -> None:
     """Show one alert: who, how much, why, and what is known about it."""
     from detector import wiring
-    from detector.notify.texts import details, line, title
+    from detector.notify.texts import line
 
     read = wiring.read_alerts(load_config(config, set_), os.environ, updates=False)
     for message in chain.from_iterable(read):
@@ -91,20 +91,28 @@ def show(
         if json:
             sys.stdout.write(message.raw.decode() + "\n")
             return
-        _print(title(message), *(f"  {said}" for said in details(message)))
-        if recent := message.body.get("recent"):
-            earlier = recent[:EARLIER_SHOWN]
-            _print("", "before", *(f"  {line(one['time'])}  {_amount(one['amount'])}" for one in earlier))
-        event = message.body.get("event")
-        if isinstance(event, dict):
-            width = max(map(len, map(line, event)), default=0)
-            _print(
-                "",
-                "event",
-                *(f"  {line(key):<{width}}  {line(_value(value))}" for key, value in event.items()),
-            )
+        _print(*shown(message))
         return
     raise NeedsOperator(f"no alert {line(alert)} is in the topic; it may be older than what the topic keeps")
+
+
+def shown(message: Message) -> Iterator[str]:
+    """Give the lines of one alert."""
+    from detector.notify.texts import details, line, title
+
+    yield title(message)
+    yield from (f"  {said}" for said in details(message))
+    if recent := message.body.get("recent"):
+        rows = [_earlier(one, str(message.body.get("event_time"))) for one in recent[:EARLIER_SHOWN]]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        yield from ("", "before")
+        for time, amount, rare in rows:
+            yield f"  {time:<{widths[0]}}  {amount:>{widths[1]}}  {rare}".rstrip()
+    event = message.body.get("event")
+    if isinstance(event, dict):
+        width = max(map(len, map(line, event)), default=0)
+        yield from ("", "event")
+        yield from (f"  {line(key):<{width}}  {line(_value(value))}" for key, value in event.items())
 
 
 def export(
@@ -153,15 +161,28 @@ def _show(message: Message) -> None:
     _print(f"{time}  {title(message)}  {why}  [{line(message.id)}]")
 
 
-def _amount(value: float | None) -> str:
-    return "" if value is None else f"{value:,.2f}"
+def _earlier(one: Mapping[str, Any], time: str) -> tuple[str, str, str]:
+    """An event before one of `time`: its time, its amount, and how unusual it was, if the alert counts it."""
+    from detector.core.alerts.earlier import UNUSUAL
+    from detector.core.alerts.words import one_in
+    from detector.core.events import read_time
+    from detector.core.features import DAY_S
+    from detector.notify.texts import line
+
+    amount, score = one["amount"], one["score"]
+    became = {"alerted": "alerted", "held": "held back"}.get(one.get("case", "none"), "")
+    before, now = read_time(one["time"]), read_time(time)
+    latest = score >= UNUSUAL and before is not None and now is not None and now - before < DAY_S
+    rare = f"1 event in {one_in(score)} as unusual" if became or latest else ""
+    told = ", ".join(filter(None, (became, rare)))
+    return line(one["time"]), "" if amount is None else f"{amount:,.2f}", told
 
 
-def _value(value: object) -> str:
+def _value(value: object) -> object:
     """A value of an event, also one of several numbers."""
     if isinstance(value, dict):
-        value = ", ".join(f"{key} {one}" for key, one in value.items())
-    return "" if value is None else str(value)
+        return ", ".join(f"{key} {one}" for key, one in value.items())
+    return "" if value is None else value
 
 
 def _row(values: Iterable[object]) -> bytes:

@@ -6,10 +6,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from detector.core.alerts.severity import SEVERITIES
 from detector.notify.message import Message
 
 LINE_CHARS_MAX = 400
 LINES_MAX = 8  # of reasons and facts
+MOVED_MIN = 2  # severities from an alert's own to that of its rank, from which a title names both
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}  # controls, direction marks, unassigned
 
 
@@ -31,13 +33,24 @@ def line(text: object, chars_max: int = LINE_CHARS_MAX) -> str:
 def title(message: Message) -> str:
     """One line: how severe, who, and how much is at risk."""
     what = "case update" if message.kind == "case" else "alert"
+    severe = f"{message.body['severity'].upper()} {what}{_by_rank(message.body)}"
     summary = message.body.get("summary")
     if isinstance(summary, Mapping) and summary.get("headline"):
-        return line(f"{message.body['severity'].upper()} {what}: {line(summary['headline'])}")
+        return line(f"{severe}: {line(summary['headline'])}")
     entity = message.entity
     who = "an event without an entity" if entity is None else f"{line(entity[0])} {line(entity[1], 80)}"
     at_risk = _at_risk(message.body)
-    return line(f"{message.body['severity'].upper()} {what}: {who}{at_risk}")
+    return line(f"{severe}: {who}{at_risk}")
+
+
+def _by_rank(body: Mapping[str, Any]) -> str:
+    """The severity by the rank among the last alerts, where it is two or more from the alert's own."""
+    score = body.get("score")
+    fitting = score.get("fitting") if isinstance(score, Mapping) else None
+    if fitting not in SEVERITIES or body.get("selection") == "exploration":
+        return ""
+    moved = abs(SEVERITIES.index(fitting) - SEVERITIES.index(body["severity"]))
+    return f" ({fitting} by its rank)" if moved >= MOVED_MIN else ""
 
 
 def details(message: Message) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from detector.core.alerts.case_rows import CaseBefore
-from detector.core.alerts.earlier import NOTHING, in_case, unlisted, unusual_before
+from detector.core.alerts.earlier import NOTHING, Before, in_case, unlisted, unusual_before
 from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.features import DAY_S
 
@@ -28,7 +28,10 @@ def test_alerted_events_and_the_days_unusual_ones_are_named_with_their_sum() -> 
     events = (60.0, 400.0, 2.5), (7200.0, 30.0, 0.3), (2 * DAY_S, 900.0, 3.9), (3 * DAY_S, 50.0, 2.9)
     past = history(*events, fates={97: ALERTED})
     found = unusual_before(past, NOW, 7 * DAY_S)
-    assert found.told == ((99, 60.0, 400.0, "not_alerted"), (97, 2 * DAY_S, 900.0, "alerted"))
+    assert found.told == (
+        Before(99, 60.0, 400.0, "not_alerted", 2.5),
+        Before(97, 2 * DAY_S, 900.0, "alerted", 3.9),
+    )
     assert (found.number, found.sum, found.offsets) == (2, 1300.0, {99, 97})
     assert unusual_before(past, NOW, DAY_S).number == 1
 
@@ -36,7 +39,7 @@ def test_alerted_events_and_the_days_unusual_ones_are_named_with_their_sum() -> 
 def test_what_became_of_an_alert_is_said() -> None:
     past = history((60.0, 1.0, 4.0), (70.0, 1.0, 4.0), (80.0, 1.0, 4.0), fates={99: HELD, 98: 2, 97: 2})
     found = unusual_before(past, NOW, 7 * DAY_S, answer_of={97: "fraud"}.get)
-    assert [status for *_, status in found.told] == ["held_back", "alerted_unanswered", "alerted_fraud"]
+    assert [one.status for one in found.told] == ["held_back", "alerted_unanswered", "alerted_fraud"]
 
 
 def test_all_that_a_case_counts_is_among_them_also_what_is_not_in_the_history() -> None:
@@ -61,7 +64,7 @@ def test_what_was_held_back_before_the_first_alert_counts_from_the_beginning_of_
 def test_three_are_told_at_most_alerted_ones_first() -> None:
     past = history(*((60.0 * n, 10.0, 2.0 + n / 10) for n in range(1, 8)), fates={99: ALERTED})
     found = unusual_before(past, NOW, 7 * DAY_S)
-    assert [offset for offset, *_ in found.told] == [99, 94, 93]
+    assert [one.offset for one in found.told] == [99, 94, 93]
     assert found.number == 7
 
 
@@ -80,3 +83,15 @@ def test_without_any_there_is_nothing() -> None:
 def test_missing_amounts_have_no_sum() -> None:
     found = unusual_before(history((60.0, math.nan, 4.0)), NOW, 7 * DAY_S)
     assert (found.number, found.sum) == (1, None)
+
+
+def test_why_an_earlier_event_was_unusual_is_said_as_far_as_its_history_shows_it() -> None:
+    usual = [(86_400.0 * n, 40.0 + n, 0.2) for n in range(1, 12)]
+    many = [(7200.0, 45.0, 4.0), (7210.0, 45.0, 0.1), (7220.0, 45.0, 0.1)]
+    odd = [(60.0, 900.0, 4.0), *many, (80_000.0, 1.0, 3.0)]
+    found = unusual_before(history(*odd, *usual), NOW, 7 * DAY_S)
+    assert [(one.why, one.events) for one in found.told] == [("above", 0), ("many", 3), ("below", 0)]
+    other = unusual_before(history((60.0, 45.0, 4.0), *usual), NOW, 7 * DAY_S)
+    assert [one.why for one in other.told] == ["inside"]
+    young = unusual_before(history((60.0, 900.0, 4.0)), NOW, 7 * DAY_S)  # nothing to compare it with
+    assert [(one.why, one.score) for one in young.told] == [("", 4.0)]

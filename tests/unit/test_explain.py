@@ -13,9 +13,11 @@ import pytest
 
 from detector.config.tree import Event, ModelPart
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.alerts.explain import Explainer, Reason, Typical
+from detector.core.alerts.earlier import Earlier
+from detector.core.alerts.explain import Explainer, Reason, Typical, told_among
 from detector.core.alerts.falls import expected_of
-from detector.core.alerts.words import Sentences
+from detector.core.alerts.recent import History
+from detector.core.alerts.words import Sentences, Usual
 from detector.core.events import View
 from detector.core.features import DAY_S, Layout, Rows, Units, empty_rows
 from detector.core.records import Alert, Identity, Record
@@ -275,6 +277,7 @@ def test_heat_is_a_reason_of_its_own_and_none_is_expected(heat: tuple[float, flo
     assert not expected.context[:, columns].any()
 
 
+WITHOUT = "without that about 1 event in 100 would be as unusual, not 1 in 100,000"
 JOINT = [
     (
         ("amount", "country"),
@@ -324,7 +327,7 @@ def test_things_that_lower_the_score_only_together_are_named(together: Sequence[
     found = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=5)
     assert {one.field for one in found} == set(together)
     assert {one.code for one in found} == {"combination"}
-    assert found[0].detail == detail
+    assert found[0].detail == f"{detail}; {WITHOUT}"
     assert sum(one.share for one in found) <= 1.0
 
 
@@ -336,7 +339,10 @@ def test_a_value_that_alone_lowers_the_score_and_is_usual_is_rare_with_the_rest(
 
     (found,) = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=5)
     assert (found.field, found.code) == ("amount", "combination")
-    assert found.detail == "Amount EUR 60.00: usual by itself, rare together with the rest of this event"
+    assert found.detail == (
+        "no single value explains the score; most telling, though usual by itself: Amount EUR 60.00; "
+        f"{WITHOUT}"
+    )
 
 
 def test_many_small_falls_are_one_reason() -> None:
@@ -351,7 +357,10 @@ def test_many_small_falls_are_one_reason() -> None:
         row, Typical(row, np.ones((2, 30)), True), values, 5.0, lambda rows: falls, count_max=3
     )
     assert (reason.field, reason.share) == ("combination", 1.0)
-    assert reason.detail == "many values are a little unusual, none of them much: V29, V28, V27"
+    assert reason.detail == (
+        "many values are a little unusual, none of them much: V29, V28, V27; without that about 1 event in "
+        "13,000 would be as unusual, not 1 in 100,000"
+    )
 
 
 @pytest.mark.parametrize("count", [2, 3, 6, 7])
@@ -400,7 +409,9 @@ def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
     rows.context[:, pair.start] = 3 * DAY_S
     rows.context[:, pair.age] = 90 * DAY_S
     detail = explain(rows, {"shop": 1.0})["shop"].detail
-    assert detail == "at shop corner: usual by itself, rare together with the rest of this event"
+    assert (
+        detail == "no single value explains the score; most telling, though usual by itself: at shop corner"
+    )
 
 
 def test_times_are_explained_as_times_of_day() -> None:
@@ -473,3 +484,44 @@ def test_something_new_is_told_with_how_rare_that_is() -> None:
     counts = [60.0, *(0.3 if name == "card+country" else 30.0 for name in contacts)]
     habit(rows, "novelty", 0, counts)
     assert "this card meets a new one in 1 of 60 events" in explain(rows, {"country": 1.0})["country"].detail
+
+
+PAST = History(
+    np.array([9, 8, 7]),
+    np.array([50.0, 40.0, 30.0]),
+    np.array([900.0, 30.0, 40.0]),
+    np.array([1.8, 0.2, 0.1]),
+    -np.inf,
+    np.zeros(3, dtype=np.int64),
+)
+
+
+def test_an_amount_is_told_beside_the_last_ones() -> None:
+    """Readers found an amount in the list of earlier events that was as large as the unusual one."""
+    usual = [Usual("this card", 20.0, 60.0)]
+
+    def told(amount: float) -> str | None:
+        return told_among(Sentences(SCHEMA), PAST, amount, usual)
+
+    assert told(250.0) == "this card had as much in 1 of its last 3 events"
+    assert told(1000.0) == "this card had less in each of its last 3 events"
+    assert told(5.0) == "this card had more in each of its last 3 events"
+    assert told(15.0) == "this card had more in each of its last 3 events"
+    assert told(40.0) is None
+    earlier = Earlier(1, (), 900.0, None)
+    assert told_among(Sentences(SCHEMA), PAST, 250.0, usual, earlier) == (
+        "this card had as much in 1 of its last 3 events, unusual ones included"
+    )
+    assert told_among(Sentences(SCHEMA), PAST.newest(1), 250.0, usual) is None
+    assert told_among(Sentences(SCHEMA), None, 250.0, usual) is None
+
+
+def test_what_was_a_little_unusual_has_its_figure() -> None:
+    hot = event()
+    hot.context[:, LAYOUT.heats[1].columns] = 9.0, 9.5
+
+    def score_rows(variants: Rows) -> np.ndarray:
+        return np.array([5.0 - 2.0 * (group.name == "card heat") for group in LAYOUT.groups])
+
+    (reason,) = EXPLAINER.reasons(hot, TYPICAL, VIEW, 5.0, score_rows, count_max=1, history=PAST)
+    assert reason.detail.endswith("unusual in the last hours, at most 1 event in 63 is as unusual")

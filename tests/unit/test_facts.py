@@ -196,3 +196,13 @@ def test_what_was_answered_before_is_told(label: str, detail: str) -> None:
     )
     found = {fact.code: fact for fact in Facts(_exposed(), UNITS, Sentences(EXPOSED)).find(of)}
     assert found["answered"].detail == detail
+
+
+def test_a_small_amount_where_others_were_alerted_is_no_weak_evidence() -> None:
+    """An alert said both: 3 other cards were alerted there, and weak evidence."""
+    there = [Shared("shop", 3, 7 * DAY_S, 240.0)]
+    found = facts(known_card(400.0), history((3600.0 * 5, 400.0)), amount=1.0, shared=there)
+    assert found["small"].detail.endswith("here beside other alerts")
+    usual = [there[0]._replace(usual=True)]
+    found = facts(known_card(400.0), history((3600.0 * 5, 400.0)), amount=1.0, shared=usual)
+    assert "weak evidence" in found["small"].detail

@@ -252,7 +252,9 @@ def test_a_usual_place_is_no_distance() -> None:
         "1,039 km in 54 minutes since the last event of this card: faster than anybody travels"
     )
     usual = explained(0.02, NEVER, NEVER)
-    assert usual.detail == "at this place: usual by itself, rare together with the rest of this event"
+    assert usual.detail.startswith(
+        "no single value explains the score; most telling, though usual by itself: this place"
+    )
     assert usual.code == "combination"
 
 

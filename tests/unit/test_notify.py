@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from detector.cli.alerts import shown
 from detector.config.tree import Hours, Notify, Receiver
 from detector.core.records import Record
 from detector.errors import BrokerUnavailable
@@ -270,6 +271,31 @@ def test_a_message_says_what_its_summary_says() -> None:
     told = message(summary=summary)
     assert title(told) == "HIGH alert: card c1, EUR 5.00 at risk"
     assert sentences(told) == ["first [31m", "second"]
+
+
+def test_a_title_says_that_the_rank_is_far_from_the_severity() -> None:
+    """An alert of severity low was among the most unusual tenth, and nothing at first sight said so."""
+    assert title(message(score={"fitting": "low"})).startswith("HIGH alert (low by its rank): ")
+    for body in ({"fitting": "high"}, {"fitting": "critical"}, {"fitting": 3}, {}, None):
+        assert title(message(score=body)).startswith("HIGH alert: ")
+    chosen = message(score={"fitting": "low"}, selection="exploration")
+    assert title(chosen).startswith("HIGH alert: ")
+
+
+def test_events_before_are_shown_with_what_became_of_them_and_how_unusual_they_were() -> None:
+    recent = [
+        {"time": "2026-01-04T08:12:09Z", "amount": 1061.2, "score": 3.4, "case": "alerted"},
+        {"time": "2026-01-04T08:10:09Z", "amount": 5.0, "score": 2.3, "case": "none"},
+        {"time": "2026-01-04T08:00:09Z", "amount": None, "score": 1.3, "case": "none"},
+        {"time": "2026-01-02T08:00:09Z", "amount": 7.5, "score": 4.0, "case": "none"},  # not told of any more
+    ]
+    lines = list(shown(message(recent=recent, event_time="2026-01-04T09:00:00Z")))
+    assert lines[lines.index("before") + 1 :] == [
+        "  2026-01-04T08:12:09Z  1,061.20  alerted, 1 event in 2,500 as unusual",
+        "  2026-01-04T08:10:09Z      5.00  1 event in 200 as unusual",
+        "  2026-01-04T08:00:09Z",
+        "  2026-01-02T08:00:09Z      7.50",
+    ]
 
 
 def test_without_a_summary_it_says_its_facts_and_reasons_once() -> None:

@@ -116,10 +116,6 @@ def test_a_rarity_has_a_severity_of_its_own() -> None:
     assert [severity().fitting(rarity) for rarity in (0.05, 0.11, 0.31, 0.8)] == [3, 2, 1, 0]
 
 
-def test_a_severity_means_a_share_of_the_alerts() -> None:
-    assert [severity().band(rank) for rank in range(4)] == pytest.approx([0.4, 0.6, 0.3, 0.1])
-
-
 @given(first=st.lists(st.floats(0, 9), max_size=40), second=st.lists(st.floats(0, 9), max_size=40))
 @settings(max_examples=30, deadline=None)
 def test_severity_goes_on_from_its_state(first: list[float], second: list[float]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from detector.core.alerts.case_rows import Totals
-from detector.core.alerts.earlier import Earlier
+from detector.core.alerts.earlier import Before, Earlier
 from detector.core.alerts.explain import Reason
 from detector.core.alerts.facts import Evidence, Fact
 from detector.core.alerts.known import Contact, Met
@@ -67,7 +67,7 @@ def summed(
     severity: int = 1,
 ) -> dict[str, Any]:
     case = Totals(case=1, sum=250.0, largest=250.0) if case is None else case
-    standing = Standing(4.0, 0.34, 1, 0.6) if standing is None else standing
+    standing = Standing(4.0, 0.34, 1) if standing is None else standing
     return SUMMARY.make(reasons, facts, of, own, Published(case, severity), standing)
 
 
@@ -81,34 +81,37 @@ def test_the_reason_comes_first_and_the_last_event_last() -> None:
 
 def test_it_says_why_it_is_that_severe() -> None:
     heat = reason("card heat", "heat", 0.3, "earlier events of this card were unusual")
-    standing = Standing(4.3, 0.06, 3, 0.6)
+    standing = Standing(4.3, 0.06, 3)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
-        "severity medium, lowered from critical: many alerts were that severe lately; "
-        "about 1 event in 20,000 is as unusual, more so than 94 % of the last alerts; mainly for the amount "
-        "and earlier unusual events of this card"
+        "severity medium, as many alerts were critical lately; its rank is critical: more unusual than 94 % "
+        "of the last alerts; about 1 normal event in 20,000 is as unusual; mainly for the amount and earlier "
+        "unusual events of this card"
     )
-    alone = summed([VALUE], standing=Standing(9.0, 0.001, 3, 0.1), severity=3)["severity"]
-    assert "about 1 event in 1,000,000,000 is as unusual, more so than all of the last alerts; " in alone
-    usual = summed([VALUE], standing=Standing(2.0, 1.0, 0, 0.4), severity=0)["severity"]
-    assert "more so than hardly any of the last alerts" in usual
-    assert summed([VALUE], standing=Standing(3.0, 0.95, 0, 0.6))["severity"] == (
-        "severity medium, raised from low: few alerts were that severe lately; "
-        "about 1 event in 1,000 is as unusual, more so than 5 % of the last alerts; mainly for the amount"
+    alone = summed([VALUE], standing=Standing(9.0, 0.001, 3), severity=3)["severity"]
+    assert (
+        "more unusual than all of the last alerts; about 1 normal event in 1,000,000,000 is as unusual; "
+        in alone
+    )
+    usual = summed([VALUE], standing=Standing(2.0, 1.0, 0), severity=0)["severity"]
+    assert "more unusual than hardly any of the last alerts" in usual
+    assert summed([VALUE], standing=Standing(3.0, 0.95, 0))["severity"] == (
+        "severity medium, as few alerts were lately; its rank is low: more unusual than 5 % of the last "
+        "alerts; about 1 normal event in 1,000 is as unusual; mainly for the amount"
     )
 
 
 @pytest.mark.parametrize(
-    ("severity", "band", "said"),
+    ("severity", "said"),
     [
-        (0, 0.4, "severity low: among the least unusual 40 % of alerts, whatever the amount; "),
-        (1, 0.6, "severity medium: among the most unusual 60 % of alerts; "),
-        (3, 0.1, "severity critical: among the most unusual 10 % of alerts; "),
+        (0, "severity low by its rank, whatever the amount: "),
+        (1, "severity medium by its rank: "),
+        (3, "severity critical by its rank: "),
     ],
 )
-def test_it_says_what_the_severity_means(severity: int, band: float, said: str) -> None:
-    standing = Standing(3.0, 0.7, severity, band)
+def test_it_says_what_the_severity_means(severity: int, said: str) -> None:
+    standing = Standing(3.0, 0.7, severity)
     assert summed([VALUE], standing=standing, severity=severity)["severity"] == (
-        f"{said}about 1 event in 1,000 is as unusual, more so than 30 % of the last alerts; "
+        f"{said}more unusual than 30 % of the last alerts; about 1 normal event in 1,000 is as unusual; "
         "mainly for the amount"
     )
 
@@ -118,10 +121,10 @@ def test_what_is_unusual_together_is_always_said() -> None:
     country = reason("country", "combination", 0.7, joint)
     amount = reason("amount", "combination", 0.3, "Amount EUR 250.00 is usual by itself")
     told = summed([country, amount], [SHARED])
-    assert told["sentences"][:2] == [joint, SHARED.detail]
+    assert told["sentences"][:2] == [SHARED.detail, joint]  # figures before what has none
     assert amount.detail not in told["sentences"]
     assert told["severity"].endswith("mainly for the country and the amount together")
-    assert summed([country])["severity"].endswith("mainly for how the country goes with the rest")
+    assert summed([country])["severity"].endswith("mainly for many values together, most of all the country")
 
 
 def test_other_entities_are_named_with_whether_they_are_known() -> None:
@@ -131,7 +134,7 @@ def test_other_entities_are_named_with_whether_they_are_known() -> None:
 
     def told(one: Met) -> str:
         made = SUMMARY.make(
-            [VALUE], [], EVIDENCE, None, Published(Totals(case=1), 1), Standing(3.0, 0.5, 1, 0.6), [one]
+            [VALUE], [], EVIDENCE, None, Published(Totals(case=1), 1), Standing(3.0, 0.5, 1), [one]
         )
         text: str = made["with"]
         return text
@@ -199,8 +202,28 @@ def test_an_amount_is_always_compared_with_the_entitys_own() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ((5.0, 80.0), "Amount EUR 250.00; cards usually 5 to 80"),
+        ((5.0, 800.0), "Amount EUR 250.00 is usual by itself; cards usually 5 to 800"),
+    ],
+)
+def test_an_amount_without_a_history_is_compared_with_everybodys(
+    others: tuple[float, float], said: str
+) -> None:
+    """The amount of a new card was beside nothing where its earlier events were the reason."""
+    heat = reason("card heat", "heat", 1.0, "earlier events of this card were unusual")
+    decision, standing = Published(Totals(case=1), 1), Standing(4.0, 0.34, 1)
+    told = SUMMARY.make([heat], [], EVIDENCE, None, decision, standing, (), others)["sentences"]
+    assert said in told
+    amount = replace(VALUE, basis="cluster")
+    told = SUMMARY.make([amount], [], EVIDENCE, None, decision, standing, (), others)["sentences"]
+    assert said not in told
+
+
 def test_the_sum_at_risk_is_that_with_what_came_before() -> None:
-    before = Earlier(1, ((9, 420.0, 900.0, "not_alerted"),), 900.0, None)
+    before = Earlier(1, (Before(9, 420.0, 900.0, "not_alerted", 2.5),), 900.0, None)
     earlier = replace(EVIDENCE, earlier=before)
     told = summed([VALUE], [LAST], of=earlier)
     assert told["headline"] == "card 4711, EUR 250.00 at risk, EUR 1,150.00 with 1 unusual event before it"
@@ -217,5 +240,5 @@ def test_a_reader_gets_eight_sentences_at_most() -> None:
 
 def test_a_chosen_event_says_that_it_was() -> None:
     decision = Published(Totals(case=1), 0, selection="exploration")
-    told = SUMMARY.make([VALUE], [], EVIDENCE, None, decision, Standing(1.0, 1.0, 0, 0.4))
+    told = SUMMARY.make([VALUE], [], EVIDENCE, None, decision, Standing(1.0, 1.0, 0))
     assert told["severity"] == "severity low: chosen at random, not for its score"

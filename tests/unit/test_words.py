@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 import unicodedata
@@ -12,9 +13,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from detector.config.tree import Event
+from detector.core.alerts.earlier import Before
 from detector.core.alerts.known import Contact, Pace
 from detector.core.alerts.words import Sentences, Usual, duration, money, number, percent, printed
-from detector.core.alerts.words.sentences import Before
 from detector.core.alerts.words.words import rate
 
 DAY, HOUR = 86_400.0, 3_600.0
@@ -231,7 +232,7 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         (
             {"new": True, "one_of": 2.0},
             None,
-            "first time on device D17 for this account, which is common for it",
+            "first time on device D17 for this account, as in 50 % of its events",
         ),
         ({"paired": False, "new": True}, None, "Device D17, never seen before"),
         ({"paired": False}, None, "Device D17, which about 1 of 500 events has"),
@@ -319,14 +320,18 @@ def test_facts() -> None:
         "1 other account was alerted on device D17 in the last 7 days, 4 minutes ago; "
         "no more than chance explains there"
     )
-    before = [Before(420.0, 400.0, "alerted"), Before(2 * DAY, None, "not_alerted")]
+    before = [
+        Before(9, 420.0, 400.0, "alerted", 3.0, "above"),
+        Before(8, 2 * DAY, math.nan, "not_alerted", 2.1, "many", 4),
+    ]
     assert SAY.earlier(before, 2, 400.0, 7 * DAY, VALUES) == (
-        "earlier unusual events of this account: EUR 400.00 7 minutes before (alerted) "
-        "and one 2 days before (not alerted)"
+        "earlier unusual events of this account: EUR 400.00 7 minutes before (above its usual, 1 event in "
+        "1,000 as unusual; alerted) and one 2 days before (4 events within an hour, 1 event in 130 as "
+        "unusual; not alerted)"
     )
     assert SAY.earlier(before[:1], 5, 900.0, 7 * DAY, VALUES) == (
         "earlier unusual events of this account: 5 in the last 7 days, EUR 900.00 in all, "
-        "of these EUR 400.00 7 minutes before (alerted)"
+        "of these EUR 400.00 7 minutes before (above its usual, 1 event in 1,000 as unusual; alerted)"
     )
     assert SAY.move("account_id", 1204.0, 1800.0) == (
         "1,204 km in 30 minutes since the last event of this account: faster than anybody travels"
@@ -391,3 +396,23 @@ def test_hours() -> None:
     assert SAY.hour("03:12", "14:05", 0.02) == (
         "at 03:12 UTC; 2 % of this account’s events come around this hour"
     )
+
+
+def test_unusual_events_at_another_entity_are_told_with_how_many_there_are() -> None:
+    busy, new = Pace(2.6, 4.0 / DAY, 60.0, 30 * DAY), Pace(2.0, 0.0, 3.0, HOUR)
+    told = "other events at merchant M1 were unusual in the last hours"
+    assert SAY.heat_there("MERCHANT_ID", "M1", busy, hours=True) == (
+        f"{told}, 3 events in the last hour, usually 4 events a day"
+    )
+    assert SAY.heat_there("MERCHANT_ID", "M1", new, hours=True) == (
+        f"{told}, first seen 60 minutes ago, before this one 3 events"
+    )
+    assert SAY.heat_there("MERCHANT_ID", "M1", None, hours=True) == told
+
+
+def test_a_place_is_usual_only_to_who_has_a_history() -> None:
+    """An alert named the usual places of a card that had one event before."""
+    place = SAY.words.field("country")
+    assert SAY.place(place, "1, 2", 389.2, known=True) == "389 km from the usual places of this account"
+    young = SAY.place(place, "1, 2", 389.2, known=True, young=True)
+    assert young == "389 km from the earlier places of this account"

@@ -16,19 +16,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
-from detector.core.alerts.known import OWN_HISTORY_MIN
+from detector.core.alerts.known import EVENTS_MIN, OWN_HISTORY_MIN, TIMES_USUAL
 from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.features import DAY_S
 
 UNUSUAL = 2.0  # score
+HOUR_S = 3600.0
 TOLD_MAX = 3  # events that are told
+
+
+class Before(NamedTuple):
+    """An earlier unusual event of an entity."""
+
+    offset: int
+    gap_s: float  # before the event that is told
+    amount: float  # NaN: missing
+    status: str  # one of STATUSES
+    score: float
+    why: str = ""  # what its history shows: one of WHY; empty: neither
+    events: int = 0  # within an hour, with this one, where that is why
 
 
 class Earlier(NamedTuple):
     """Earlier unusual events of an entity, as an event sees them."""
 
     number: int
-    told: Sequence[tuple[int, float, float, str]]  # offset, s before, amount (NaN), status; newest first
+    told: Sequence[Before]  # newest first
     sum: float | None  # of all their amounts; None: none has one
     normal: tuple[float, float] | None  # .1 and .9 quantiles of the other amounts, if there are enough
     since_s: float = 0.0  # how far back they were looked for
@@ -36,7 +49,7 @@ class Earlier(NamedTuple):
     @property
     def offsets(self) -> set[int]:
         """Those that are told."""
-        return {offset for offset, *_ in self.told}
+        return {one.offset for one in self.told}
 
 
 AnswerOf = Callable[[int], str | None]
@@ -50,6 +63,10 @@ STATUSES = (
     "alerted_fraud",
     "alerted_legitimate",
 )
+
+WHY = ("above", "below", "many", "inside")
+"""Its amount was above or below the usual ones; it was one of many events within an hour; else its amount
+was a usual one, so it was something else."""
 
 NOTHING = Earlier(0, (), None, None)
 
@@ -70,6 +87,20 @@ def _status(fate: int, offset: int, answer_of: AnswerOf | None) -> str:
     if fate != ALERTED or answer_of is None:
         return STATUSES[fate]
     return f"alerted_{answer_of(offset) or 'unanswered'}"
+
+
+def _why(history: History, n: int, normal: tuple[float, float] | None) -> tuple[str, int]:
+    """What shows why event n of a history was unusual: one of WHY or nothing, and events of its hour."""
+    amount, times = float(history.amounts[n]), history.times
+    if normal is not None and amount > normal[1]:
+        return "above", 0
+    hour = int(np.count_nonzero((times <= times[n]) & (times > times[n] - HOUR_S)))
+    usual = len(times) * HOUR_S / max(float(times[0] - times[-1]), HOUR_S)
+    if hour >= max(EVENTS_MIN, TIMES_USUAL * usual):
+        return "many", hour
+    if normal is None or math.isnan(amount):
+        return "", 0
+    return ("below" if amount < normal[0] else "inside"), 0
 
 
 def _sum(amounts: Sequence[float]) -> float:
@@ -117,24 +148,28 @@ def unusual_before(
     today = history.times[places] > time - DAY_S
     weight = history.scores[places] + 1e3 * (history.fates[places] + 3.0 * today)
     ranked = places[np.argsort(-weight, kind="stable")]
+    amounts, others = history.amounts[places], history.amounts[~unusual]
+    amounts, others = amounts[~np.isnan(amounts)], others[~np.isnan(others)]
+    normal = None
+    if len(others) >= OWN_HISTORY_MIN:
+        low, high = np.sort(others)[[len(others) // 10, -1 - len(others) // 10]].tolist()
+        normal = low, high
     told = tuple(
-        (
+        Before(
             int(history.offsets[n]),
             max(0.0, time - float(history.times[n])),
             float(history.amounts[n]),
             _status(int(history.fates[n]), int(history.offsets[n]), answer_of),
+            float(history.scores[n]),
+            *_why(history, n, normal),
         )
         for n in np.sort(ranked[:TOLD_MAX]).tolist()
     )
-    amounts, others = history.amounts[places], history.amounts[~unusual]
-    amounts, others = amounts[~np.isnan(amounts)], others[~np.isnan(others)]
-    enough = len(others) >= OWN_HISTORY_MIN
-    ends = np.sort(others)[[len(others) // 10, -1 - len(others) // 10]].tolist() if enough else (0.0, 0.0)
     sums = [*amounts.tolist(), *([] if older_sum is None else [older_sum])]
     return Earlier(
         len(places) + older,
         told,
         _sum(sums) if sums else None,
-        (ends[0], ends[1]) if enough else None,
+        normal,
         since_s if case is None else max(since_s, time - case.began),
     )

@@ -15,6 +15,7 @@ What a field shows is said by its kind, see `detector.core.events.kinds`; all se
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
@@ -37,13 +38,16 @@ from detector.core.alerts.known import (
     pace,
     variance_of,
 )
+from detector.core.alerts.recent import History
 from detector.core.alerts.words import Sentences, Usual
-from detector.core.alerts.words.sentences import Before, is_again, is_seldom
+from detector.core.alerts.words.sentences import is_again, is_seldom
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units
 
 # A smaller share of the fall is no reason.
 SHARE_MIN = 0.05
+AMONG_MIN = 2  # events with which an amount is compared
+HEAT_EVENTS = 20  # latest events of which the most unusual one is told
 JOINT_TOLD_MAX = 3  # things that are unusual together
 Nothing = Literal["combination", "random"]
 """What is said where no single thing lowers the score."""
@@ -94,6 +98,7 @@ class Explainer:
         count_max: int,
         otherwise: Nothing = "combination",
         earlier: Earlier = NOTHING,
+        history: History | None = None,
         ranges: Ranges | None = None,
     ) -> tuple[Reason, ...]:
         """Explain one event, by one reason at least.
@@ -108,6 +113,8 @@ class Explainer:
             The reason, if no single thing lowers the score.
         earlier
             Earlier unusual events of the main entity.
+        history
+            Its last events.
         ranges
             Of the event; None: they are found anew.
         """
@@ -122,13 +129,14 @@ class Explainer:
         falls[list(joint)] = 1.0
         total = falls.sum()
         if total <= 0.0:
-            return (_reason("combination", otherwise, 1.0, self._say.nothing(otherwise)),)
+            return (_reason("combination", otherwise, 1.0, self._say.phrases.nothing(otherwise)),)
         order = np.argsort(-falls, kind="stable")[:count_max]
         shares = np.floor(falls / total * 10_000) / 10_000  # rounded to nearest they could sum to above 1
         told = [g for g in order if shares[g] >= SHARE_MIN]
         if not told:
             names = [self._layout.groups[g].name for g in order]
-            return (_reason("combination", "combination", 1.0, self._say.many(names)),)
+            detail = self._say.phrases.many(names, score, swaps.without(order.tolist()))
+            return (_reason("combination", "combination", 1.0, detail),)
         groups = self._layout.groups
         description = _Description(
             self._layout,
@@ -140,6 +148,7 @@ class Explainer:
             view,
             basis,
             earlier,
+            history,
             ranges or Ranges(self._layout, self._units, event),
             frozenset(groups[g].numerics.start for g in told if groups[g].numerics.stop),
             tuple(groups[g].categories.start for g in told if groups[g].categories.stop),
@@ -147,10 +156,19 @@ class Explainer:
         reasons = tuple(description.reason(groups[g], float(shares[g])) for g in told)
         # What is usual by itself reassures where something else is not.
         single = () if joint else tuple(one for one in reasons if one.code != "combination")
-        if single:
-            return single
-        # The first one says what is rare together.
-        detail = self._say.joint([description.phrase(groups[g]) for g in told[:JOINT_TOLD_MAX]])
+        return single or self._together(swaps, description, told[:JOINT_TOLD_MAX], reasons, score)
+
+    def _together(
+        self,
+        swaps: Swaps,
+        description: _Description,
+        told: Sequence[int],
+        reasons: Sequence[Reason],
+        score: float,
+    ) -> tuple[Reason, ...]:
+        """Reasons of which each is usual by itself: the first one says what is rare together."""
+        parts = [description.phrase(self._layout.groups[g]) for g in told]
+        detail = self._say.phrases.joint(parts, score, swaps.without(told))
         reasons = (replace(reasons[0], detail=detail), *reasons[1:])
         return tuple(replace(one, code="combination") for one in reasons)
 
@@ -167,6 +185,7 @@ class _Description(NamedTuple):
     view: View
     basis: str  # of the expected numerics
     earlier: Earlier
+    history: History | None
     ranges: Ranges
     numerics: frozenset[int]  # first ones of the groups that are told
     categories: tuple[int, ...]
@@ -183,7 +202,7 @@ class _Description(NamedTuple):
 
     def phrase(self, group: Group) -> str:
         """What the event has in a group of columns, as a part of a sentence."""
-        say = self.say
+        say = self.say.phrases
         if group.clock:
             return say.at_hour(_clock(self.event.clocks[0]))
         if (habit := self.layout.heat_of(group.name)) is not None:
@@ -204,8 +223,7 @@ class _Description(NamedTuple):
         if (habit := layout.heat_of(group.name)) is not None:
             hour, longest = event.context[0, habit.columns][[0, -1]].tolist()
             of = layout.entities[habit.key or 0]
-            value, hours = self.view.entities[of], hour > longest / 2.0
-            detail = self.say.heat(of, value, hours=hours, named=self.earlier_events())
+            detail = self._heat(of, habit.key or 0, hours=hour > longest / 2.0)
             return _reason(group.name, "heat", share, detail, direction="above", basis="entity", of=of)
         if group.entity == 0:
             return self._activity(group, share)
@@ -242,6 +260,9 @@ class _Description(NamedTuple):
             detail = self.say.number(field, shown.observed, of, values)
             if self.say.is_usual(shown.observed, of):
                 code = "combination"
+            elif group.numerics.start == self.layout.exposure and shown.observed is not None:
+                among = told_among(self.say, self.history, shown.observed, of, self.earlier)
+                detail = "; ".join(filter(None, (detail, among)))
             ends = next(((_short(one.low), _short(one.high)) for one in of if not np.isnan(one.low)), None)
         elif group.categories.stop > 0 and shown.expected is None:
             column = len(self.layout.entities) + group.categories.start
@@ -265,9 +286,16 @@ class _Description(NamedTuple):
             of=self.say.words.main,
         )
 
-    def earlier_events(self) -> str | None:
-        """Earlier unusual events in words; None without any."""
-        return told_earlier(self.say, self.earlier, self.view)
+    def _heat(self, name: str, entity: int, *, hours: bool) -> str:
+        """Earlier events of an entity were unusual."""
+        if name != self.say.words.main:
+            found = pace(self.layout, self.event, entity)
+            busy = found is not None and found.fast  # which is told already
+            return self.say.heat_there(name, self.view.entities[name], None if busy else found, hours=hours)
+        if (named := told_earlier(self.say, self.earlier, self.view)) is not None:
+            return named
+        scores = np.zeros(0) if self.history is None else self.history.newest(HEAT_EVENTS).scores
+        return self.say.heat(float(scores.max()) if len(scores) else None, hours=hours)
 
     def _usual(self, numeric: int, told: bool) -> list[Usual]:
         """Ranges of a numeric: the entity's own, else those of all entities, then those of the category."""
@@ -309,7 +337,7 @@ class _Description(NamedTuple):
         layout, event = self.layout, self.event
         found = contact(layout, event, column)
         if found is None:
-            return "contact", self.say.missing(name)
+            return "contact", self.say.words.missing(name)
         entity = column < len(layout.entities)
         all_, own = layout.kind_of(None).count(-1), layout.kind_of(column).count(-1)
         share = float(event.context[0, own]) / max(float(event.context[0, all_]), 1.0)
@@ -374,7 +402,11 @@ class _Description(NamedTuple):
         """Code and sentence: how far a place is from the main entity's usual ones, the fastest move there."""
         km, known = far_km(self.layout, self.event, point)
         move = fastest_move(self.layout, self.event, point)
-        told = [] if move is not None and km is None else [self.say.place(field, observed, km, known=known)]
+        own = pace(self.layout, self.event, 0)
+        young = own is not None and not own.known
+        told = []
+        if move is None or km is not None:
+            told.append(self.say.place(field, observed, km, known=known, young=young))
         if move is not None:
             name = self.layout.entities[move[0]]
             told.append((self.say.elsewhere if move[0] else self.say.move)(name, *move[1:]))
@@ -382,15 +414,28 @@ class _Description(NamedTuple):
         return "combination" if usual else "place", "; ".join(told)
 
 
+def told_among(
+    say: Sentences,
+    history: History | None,
+    amount: float,
+    of: Sequence[Usual],
+    earlier: Earlier = NOTHING,
+) -> str | None:
+    """How many of an entity's last events have an amount as far out as one beyond a usual range."""
+    beyond = next((one for one in of if amount > one.high or amount < one.low), None)
+    amounts = np.zeros(0) if history is None else history.amounts[~np.isnan(history.amounts)]
+    if beyond is None or len(amounts) < AMONG_MIN:
+        return None
+    above = amount > beyond.high
+    count = int(np.count_nonzero(amounts >= amount if above else amounts <= amount))
+    return say.among(count, len(amounts), above=above, unusual=earlier.number > 0)
+
+
 def told_earlier(say: Sentences, earlier: Earlier, view: View) -> str | None:
     """Earlier unusual events in words; None without any."""
     if not earlier.number:
         return None
-    told = [
-        Before(gap_s, None if math.isnan(amount) else amount, status)
-        for _, gap_s, amount, status in earlier.told
-    ]
-    return say.earlier(told, earlier.number, earlier.sum, earlier.since_s, view.values)
+    return say.earlier(earlier.told, earlier.number, earlier.sum, earlier.since_s, view.values)
 
 
 def _code(group: Group) -> str:

@@ -211,11 +211,10 @@ class Facts:
         """A small amount: of little meaning, unless there are several, or a first contact."""
         own = math.inf if usual is None else usual[0]
         low = max([ends[0] for ends in (usual, self._usual_there(of)) if ends is not None], default=0.0)
-        if not 0.0 < of.amount < low / TIMES_SMALLER:
+        if not 0.0 < of.amount < min(low / TIMES_SMALLER, own):  # small in its category alone: usual here
             return
         time, history = float(of.event.times[0]), of.history
-        is_small = of.amount < own  # for this entity, not only for the category
-        as_small = min(TIMES_SMALLER * of.amount, own) if is_small else 0.0
+        as_small = min(TIMES_SMALLER * of.amount, own)
         small = (history.amounts > 0.0) & (history.amounts <= as_small)
         counts = [1 + int((small & (history.times > time - window_s)).sum()) for window_s in WINDOWS_S]
         count, window_s = (counts[0], WINDOWS_S[0]) if counts[0] > 1 else (counts[1], WINDOWS_S[1])
@@ -228,8 +227,9 @@ class Facts:
             "window_s": window_s,
             "first_contact": bool(contacts),
         }
-        first = bool(contacts) and is_small and of.amount <= low / TIMES_SMALLER**2
-        detail = self._say.small(count, largest, window_s, of.view.values, first=first)
+        first = bool(contacts) and of.amount <= low / TIMES_SMALLER**2
+        alerted = any(not one.usual for one in of.shared)
+        detail = self._say.small(count, largest, window_s, of.view.values, first=first, alerted=alerted)
         yield Fact(code="small", values=values, detail=detail)
 
     def _contacts(self, of: Evidence, own: Pace | None) -> list[Fact]:
@@ -380,10 +380,17 @@ class Facts:
             return None
         if of.earlier.normal is not None:
             return of.earlier.normal
-        found = self._ranges(of)(layout.kind_of(0))
-        if found is None or np.isnan(found[:, layout.exposure]).any():
+        return self._range(of, layout.kind_of(0))
+
+    def range_of_all(self, of: Evidence) -> tuple[float, float] | None:
+        """Range of everybody's amounts."""
+        return self._range(of, self._layout.kind_of(None))
+
+    def _range(self, of: Evidence, kind: KeyKind) -> tuple[float, float] | None:
+        found = self._ranges(of)(kind)
+        if found is None or np.isnan(found[:, self._layout.exposure]).any():
             return None
-        low, high = found[:, layout.exposure].tolist()
+        low, high = found[:, self._layout.exposure].tolist()
         return low, high
 
     def _usual_there(self, of: Evidence) -> tuple[float, float] | None:

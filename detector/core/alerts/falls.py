@@ -73,6 +73,10 @@ class Swaps:
         best = int(np.argmin(triples))
         return (*found, int(third[best])) if self._score - triples[best] >= FALL_MIN else ()
 
+    def without(self, groups: Sequence[int]) -> float:
+        """The score with all of these groups as expected."""
+        return float(self._scores([np.array([group]) for group in groups])[0])
+
     def _scores(self, groups: Sequence[NDArray[np.intp] | int]) -> NDArray[np.float64]:
         """Scores (n,) with each of the first groups (n,), and with all further groups, as expected."""
         one_each = np.zeros(np.size(groups[0]), dtype=np.int64)

@@ -72,10 +72,6 @@ class Severity:
         """Rank of a rarity where no band is owed anything."""
         return int(np.count_nonzero(rarity <= self._shares))
 
-    def band(self, rank: int) -> float:
-        """Share of the alerts that a rank means: the most unusual ones, of rank 0 the least unusual."""
-        return float(self._shares[rank - 1] if rank else 1.0 - self._shares[0])
-
     def rarity(self, score: float) -> float:
         """Share of alerts that are at least as far above the usual threshold, 0 to 1."""
         excess = self.excess(score)

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from detector.core.alerts.explain import Reason
+from detector.core.alerts.explain import Reason, told_among
 from detector.core.alerts.facts import Evidence, Fact
 from detector.core.alerts.known import Met
 from detector.core.alerts.policy import Published
@@ -41,7 +41,6 @@ class Standing(NamedTuple):
     score: float
     rarity: float  # share of the last alerts that are as unusual
     fitting: int  # rank of the severity that this has by itself
-    band: float  # share of the alerts that its severity means
 
 
 class Summary:
@@ -60,6 +59,7 @@ class Summary:
         decision: Published,
         standing: Standing,
         met: Sequence[Met] = (),
+        others: tuple[float, float] | None = None,
     ) -> dict[str, Any]:
         """Sum up one alert, as the body's `summary`.
 
@@ -69,6 +69,8 @@ class Summary:
             Range of the main entity's amounts; None: unknown.
         met
             The event's other entities.
+        others
+            Range of everybody's amounts; None: unknown.
         """
         focus = self._focus(reasons, facts, of)
         severity = self._severity(reasons, decision, standing)
@@ -79,7 +81,9 @@ class Summary:
             (of.earlier.number, of.earlier.sum),
             of.view.values,
         )
-        evidence = _once([*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own)])
+        evidence = _once(
+            [*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own, others)]
+        )
         last = [fact.detail for fact in facts if fact.code in BACKGROUND and not _is_told(of)]
         told = [*evidence[: SENTENCES_MAX - 1 - len(last)], severity, *last]
         return {
@@ -128,7 +132,10 @@ class Summary:
         shared = [fact.detail for fact in there if fact.code == "shared" and not fact.values["usual"]]
         others = [one for one in facts if one not in there and (name is None or one.code != "small")]
         found = self._facts(others)
-        return [*first, *shared, *found, *(detail for is_first, detail in told if not is_first)]
+        rest = [detail for is_first, detail in told if not is_first]
+        if ordered and ordered[0].code == "combination":  # figures before what has none
+            return [*shared, *found, *first, *rest]
+        return [*first, *shared, *found, *rest]
 
     def _facts(self, facts: Sequence[Fact]) -> Iterator[str]:
         """Facts, first contacts of one time together."""
@@ -190,20 +197,27 @@ class Summary:
             yield reason, detail
 
     def _own_amount(
-        self, reasons: Sequence[Reason], of: Evidence, own: tuple[float, float] | None
+        self,
+        reasons: Sequence[Reason],
+        of: Evidence,
+        own: tuple[float, float] | None,
+        others: tuple[float, float] | None,
     ) -> Iterator[str]:
-        """The amount beside the main entity's own ones, if no reason says it."""
+        """The amount beside the main entity's own ones, else everybody's, if no reason says it."""
         name, words, values = self._exposure, self._say.words, of.view.values
         if name is None or words.main is None or math.isnan(of.amount):
             return
-        if any(one.field == name and one.basis == "entity" and one.code == "value" for one in reasons):
+        bases = {one.basis for one in reasons if one.field == name and one.code == "value"}
+        if "entity" in bases or (own is None and (bases or others is None)):
             return
-        if own is not None:
-            if own[0] <= of.amount <= own[1]:
-                yield self._say.own_amount(name, of.amount, own, values)
-            else:
-                usual = [Usual(words.this(), *own)]
-                yield self._say.number(words.field(name), of.amount, usual, values)
+        if own is not None and own[0] <= of.amount <= own[1]:
+            yield self._say.own_amount(name, of.amount, own, values)
+            return
+        whose = words.others() if own is None else words.this()
+        usual = [Usual(whose, *(own or others or (math.nan, math.nan)))]
+        said = self._say.number(words.field(name), of.amount, usual, values)
+        among = told_among(self._say, of.history, of.amount, usual, of.earlier)
+        yield "; ".join(filter(None, (said, among)))
 
     # --- why it is that severe -----------------------------------------------------------------------------
 
@@ -218,7 +232,6 @@ class Summary:
             rarity=standing.rarity,
             fitting=SEVERITIES[standing.fitting],
             moved=int(np.sign(decision.severity - standing.fitting)),
-            band=standing.band,
             lowest=decision.severity == 0,
             together=all(one.code == "combination" for one in reasons),
             parts=[(self._head.part(one.code, one.field, one.of), one.share / total) for one in reasons],

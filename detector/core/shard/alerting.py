@@ -28,7 +28,7 @@ from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.alerts.priority import Priority, priority
 from detector.core.alerts.recent import ALERTED, HELD
-from detector.core.alerts.severity import Severity
+from detector.core.alerts.severity import SEVERITIES, Severity
 from detector.core.alerts.snoozes import Snoozes
 from detector.core.alerts.summary import Standing
 from detector.core.erasure import Holder
@@ -371,8 +371,8 @@ class Alerting:
             piece, i, scorer, view, linked, otherwise, counted=decision.case.case, apart=apart
         )
         schema, served = self._event, scorer.served
-        rarity, band = decision.rarity, self._severity.band(decision.severity)
-        standing = Standing(score, rarity, self._severity.fitting(rarity), band)
+        fitting = self._severity.fitting(decision.rarity)
+        standing = Standing(score, decision.rarity, fitting)
         body = self._telling.body(known, scorer, reasons, facts, decision, standing)
         return make_alert(
             self._identity,
@@ -387,6 +387,7 @@ class Alerting:
                 "threshold": self._threshold,
                 "warm_up": i < piece.warm_up_left,
                 "rarity": decision.rarity,
+                "fitting": SEVERITIES[fitting],
             },
             echo=self._config.echo,
             reasons=reasons,

@@ -135,6 +135,7 @@ class Telling:
             count_max=self._config.reasons_max,
             otherwise=otherwise,
             earlier=of.earlier,
+            history=of.history,
             ranges=of.ranges,
         )
 
@@ -156,8 +157,16 @@ class Telling:
         found = Facts(scorer.layout, scorer.units, self._sentences)
         exposure = self._event.exposure if self._exposure is not None else None
         own = found.own_range(of)
-        others = met(scorer.layout, of.event)
-        summary = Summary(self._sentences, exposure).make(reasons, facts, of, own, decision, standing, others)
+        summary = Summary(self._sentences, exposure).make(
+            reasons,
+            facts,
+            of,
+            own,
+            decision,
+            standing,
+            met(scorer.layout, of.event),
+            found.range_of_all(of) if own is None and exposure is not None else None,
+        )
         amount = None if np.isnan(of.amount) else of.amount
         earlier = None if amount is None else Total.of([amount, of.earlier.sum or 0.0])
         case = of.case if of.case is not None and of.case.first == decision.case.case else None

@@ -8,14 +8,14 @@ from typing import Any
 from detector.core.alerts.case_rows import Total
 from detector.core.alerts.known import Met
 from detector.core.alerts.words.english import TEXTS
-from detector.core.alerts.words.numbers import duration, number, percent, rounded
-from detector.core.alerts.words.sentences import USUAL_SHARE, listed
+from detector.core.alerts.words.numbers import duration, number, one_in, percent
+from detector.core.alerts.words.phrases import listed
+from detector.core.alerts.words.sentences import USUAL_SHARE
 from detector.core.alerts.words.words import DAY_S, Words, ago
 
 Values = Mapping[str, Any]
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
 ALL_MAX = 0.005  # a smaller share is none
-RARE_MAX = 1e9  # events of which one is as unusual, at most told
 
 
 class Headlines:
@@ -94,7 +94,6 @@ class Headlines:
         rarity: float,
         fitting: str,
         moved: int,
-        band: float,
         lowest: bool,
         together: bool,
         parts: Sequence[tuple[str, float]],
@@ -109,8 +108,6 @@ class Headlines:
             Share of the last alerts that are as unusual.
         fitting, moved
             The severity that the rarity has by itself; 1, -1: the alert's is above or below.
-        band
-            Share of the alerts that the severity means.
         lowest
             It is the lowest one.
         together
@@ -120,10 +117,10 @@ class Headlines:
         """
         most = [parts[0]] if parts[0][1] >= MAIN_SHARE and not together else parts
         named = listed([what for what, _ in most])
-        said = {1: "raised", -1: "lowered", 0: "lowest" if lowest else "highest"}[moved]
+        said = {1: "raised", -1: "lowered", 0: "lowest" if lowest else "fits"}[moved]
         return TEXTS["severity"].format(
-            severity=TEXTS[f"severity_{said}"].format(severity=severity, fitting=fitting, band=percent(band)),
-            n=number(round(rounded(min(10.0 ** max(score, 0.0), RARE_MAX)))),
+            severity=TEXTS[f"severity_{said}"].format(severity=severity, fitting=fitting),
+            n=one_in(score),
             share=self._share(rarity),
             parts=TEXTS["together" if len(most) > 1 else "with_rest"].format(parts=named)
             if together

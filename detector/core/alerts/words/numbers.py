@@ -19,6 +19,7 @@ from detector.core.alerts.words.english import (
 DIGITS = 4  # of a number that is no whole one
 RANGE_DIGITS = 2  # of the ends of a range
 WHOLE_MAX = 1e15  # larger numbers are written with an exponent
+RARE_MAX = 1e9  # events of which one is as unusual, at most told
 VALUE_CHARS_MAX = 60  # of a value in a sentence
 _HIDDEN = ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp")  # control, format (bidi), private, unassigned
 
@@ -46,6 +47,11 @@ def rounded(value: float) -> float:
     """Round an end of a range: nobody's habit has more digits. What is finite stays finite."""
     found = float(f"{value:.{RANGE_DIGITS}g}") if math.isfinite(value) else value
     return value if math.isinf(found) else found
+
+
+def one_in(score: float) -> str:
+    """Write of how many events one scores as high."""
+    return number(round(rounded(min(10.0 ** max(score, 0.0), RARE_MAX))))
 
 
 def duration(seconds: float) -> str:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from detector.config.tree import Event, ValueField
+from detector.core.alerts.earlier import Before
 from detector.core.alerts.known import JOURNEY_KM_H, Contact, Pace
 from detector.core.alerts.words.english import LAST, TEXTS
-from detector.core.alerts.words.numbers import date, duration, number, percent
+from detector.core.alerts.words.numbers import date, duration, number, one_in, percent
+from detector.core.alerts.words.phrases import Phrases, Values, listed
 from detector.core.alerts.words.words import (
     DAY_S,
     Words,
@@ -37,10 +40,6 @@ SELDOM_SHARE = 0.1
 USUAL_SHARE = 0.5
 
 
-Values = Mapping[str, Any]
-"""All values of an event, by field."""
-
-
 class Usual(NamedTuple):
     """What values of a numeric are usual, and whose habit that is."""
 
@@ -50,19 +49,12 @@ class Usual(NamedTuple):
     young: bool = False  # it is known for less than a day
 
 
-class Before(NamedTuple):
-    """An earlier event of the main entity."""
-
-    gap_s: float
-    amount: float | None
-    status: str  # one of `detector.core.alerts.earlier.STATUSES`
-
-
 class Sentences:
     """Sentences about events of one schema."""
 
     def __init__(self, schema: Event) -> None:
         self.words = Words(schema)
+        self.phrases = Phrases(self.words)
 
     # --- values --------------------------------------------------------------------------------------------
 
@@ -87,6 +79,16 @@ class Sentences:
         text = TEXTS["value_inside" if self.is_usual(observed, of) else "value_usual"]
         return text.format(label=label, value=value, usual=usual)
 
+    def among(self, count: int, events_: int, *, above: bool, unusual: bool = False) -> str:
+        """How many of the main entity's last events have an amount as large, or else as small.
+
+        `unusual`: earlier unusual ones, which no range of what is usual has, are among these events.
+        """
+        which = ("as_much" if above else "as_little") if count else ("less" if above else "more")
+        shown = number(float(count)), number(float(events_))
+        text = TEXTS[f"had_{which}"].format(this=self.words.this(), n=shown[0], events=shown[1])
+        return TEXTS["had_unusual"].format(text=text) if count and unusual else text
+
     def is_usual(self, observed: Any, of: Sequence[Usual]) -> bool:
         """Whether a value is within all ranges that are known, and there is one."""
         of = [one for one in of if not np.isnan([one.low, one.high]).any()]
@@ -107,10 +109,6 @@ class Sentences:
         return TEXTS["hidden"].format(label=self.words.label(name))
 
     # --- contacts ------------------------------------------------------------------------------------------
-
-    def missing(self, name: str) -> str:
-        """An entity or a category that the event does not have."""
-        return TEXTS["entity_missing"].format(noun=self.words.noun(name))
 
     def contact(
         self,
@@ -177,7 +175,8 @@ class Sentences:
             return text
         every = number(_about(found.one_of))
         often = TEXTS["one_of_often" if found.one_of < ONE_OF_MIN else "one_of"]
-        return often.format(contact=text, this=words.this(), events=every)
+        share = percent(1.0 / max(found.one_of, 1.0))
+        return often.format(contact=text, this=words.this(), events=every, share=share)
 
     def first_times(self, met: Sequence[tuple[str, str | None, bool]], one_of: float) -> str:
         """Several first times at once: name, value, whether anybody was seen there; the rarest first."""
@@ -234,24 +233,37 @@ class Sentences:
             noun=noun, value=shown, events=events(found.hour), window=LAST[3600.0], rate=rate(found.per_s)
         )
 
-    def heat(self, name: str, value: str | None, *, hours: bool, named: str | None) -> str:
-        """Earlier events of an entity were unusual; `named`: those of the main one in words."""
-        if name != self.words.main:
-            text = TEXTS["hot_there_hours" if hours else "hot_there_days"]
-            return text.format(meeting=self.words.meeting(name, value))
-        return named or TEXTS["hot_hours" if hours else "hot_days"].format(this=self.words.this(name))
+    def heat(self, highest: float | None, *, hours: bool) -> str:
+        """Earlier events of the main entity were a little unusual; `highest`: their highest score."""
+        text = TEXTS["hot_hours" if hours else "hot_days"].format(this=self.words.this())
+        return text if highest is None else TEXTS["hot_most"].format(text=text, n=one_in(highest))
+
+    def heat_there(self, name: str, value: str | None, found: Pace | None, *, hours: bool) -> str:
+        """Other events of another entity, which is so busy, were unusual."""
+        text = TEXTS["hot_there_hours" if hours else "hot_there_days"]
+        text = text.format(meeting=self.words.meeting(name, value))
+        if found is None:
+            return text
+        if not found.known:
+            seen, counted = ago(found.age_s), events(found.events)
+            return TEXTS["hot_there_young"].format(text=text, ago=seen, events=counted)
+        counted = events(max(found.hour, 1.0))
+        return TEXTS["hot_there_rate"].format(text=text, events=counted, rate=rate(found.per_s))
 
     def earlier(
         self, told: Sequence[Before], count: int, total: float | None, since_s: float, values: Values
     ) -> str:
         """Earlier unusual events of the main entity: these of so many, and the sum of all."""
-        parts = []
+        parts: list[str] = []
         for one in told:
-            text = TEXTS["earlier_nothing" if one.amount is None else "earlier_one"]
+            nothing = math.isnan(one.amount)
+            again = one.why == "many" and any(other.why == "many" for other in told[: len(parts)])
+            why = TEXTS[f"earlier_{one.why}"].format(n=one.events) if one.why and not again else ""
             parts.append(
-                text.format(
-                    amount="" if one.amount is None else self.words.amount(one.amount, values),
+                TEXTS["earlier_nothing" if nothing else "earlier_one"].format(
+                    amount="" if nothing else self.words.amount(one.amount, values),
                     duration=duration(one.gap_s),
+                    why=TEXTS["earlier_why"].format(why=why, rare=one_in(one.score)),
                     alerted=TEXTS[one.status],
                 )
             )
@@ -268,13 +280,18 @@ class Sentences:
             return TEXTS["hour"].format(time=time, usual=usual)
         return TEXTS["hour_own"].format(time=time, share=percent(share), whose=self.words.whose())
 
-    def place(self, field: ValueField, observed: Any, far_km: float | None, *, known: bool) -> str:
-        """A place: km from the usual ones, None where it is near them or none is known."""
+    def place(
+        self, field: ValueField, observed: Any, far_km: float | None, *, known: bool, young: bool = False
+    ) -> str:
+        """A place: km from the usual ones, None where it is near them or none is known.
+
+        `young`: the main entity has too few events to have usual places.
+        """
         label, this = self.words.label(field.name), self.words.this()
         if observed is None:
             return TEXTS["value_missing"].format(label=label)
         if far_km is not None:
-            return TEXTS["far"].format(distance=distance(far_km), this=this)
+            return TEXTS["far_young" if young else "far"].format(distance=distance(far_km), this=this)
         return TEXTS["place_usual" if known else "place_unknown"].format(label=label, this=this)
 
     def elsewhere(self, name: str, km: float, seconds: float) -> str:
@@ -337,13 +354,22 @@ class Sentences:
             usual=whose,
         )
 
-    def small(self, count: int, amount: float, window_s: float, values: Values, *, first: bool) -> str:
-        """An amount far below the usual ones: one of so many, at a first contact, or alone."""
+    def small(
+        self,
+        count: int,
+        amount: float,
+        window_s: float,
+        values: Values,
+        *,
+        first: bool,
+        alerted: bool = False,
+    ) -> str:
+        """An amount far below the usual ones: several, at a first contact, beside other alerts, or alone."""
         if count > 1:
             window = LAST[window_s] if window_s in LAST else TEXTS["last"].format(duration=duration(window_s))
             shown = self.words.amount(amount, values)
             return TEXTS["small_several"].format(events=events(count), amount=shown, window=window)
-        return TEXTS["small_first" if first else "small_alone"]
+        return TEXTS["small_first" if first else "small_alerted" if alerted else "small_alone"]
 
     def window(
         self,
@@ -427,57 +453,6 @@ class Sentences:
             this=self.words.this(),
             range=self.words.range(name, *usual, amount, values),
         )
-
-    def many(self, names: Sequence[str]) -> str:
-        """Many things lower the score, each a little; these most."""
-        return TEXTS["many"].format(names=", ".join(self.words.label(name) for name in names))
-
-    def joint(self, parts: Sequence[str]) -> str:
-        """Things that are unusual together, or one with the rest of the event."""
-        which = "joint_one" if len(parts) == 1 else "joint_two" if len(parts) == 2 else "joint"
-        return TEXTS[which].format(parts=listed(parts))
-
-    def at_hour(self, time: str) -> str:
-        """A time of day."""
-        return TEXTS["at_hour"].format(time=time)
-
-    def after_heat(self, name: str) -> str:
-        """Soon after unusual events of an entity."""
-        return TEXTS["after_heat"].format(this=self.words.this(name))
-
-    def with_pace(self, per_s: float | None) -> str:
-        """How many events the main entity usually has; None: unknown."""
-        this = self.words.this()
-        return TEXTS["so_young"] if per_s is None else TEXTS["with_rate"].format(this=this, rate=rate(per_s))
-
-    def met(self, name: str, value: str | None) -> str:
-        """An entity that the event has or lacks."""
-        return self.missing(name) if value is None else self.words.meeting(name, value)
-
-    def has(self, field: ValueField, values: Values, *, place: bool) -> str:
-        """A field of the event."""
-        if place:
-            return TEXTS["at_this_place"]
-        label = self.words.label(field.name)
-        if not field.echo:
-            return label
-        return TEXTS["value"].format(
-            label=label, value=self.words.value(field.name, values[field.name], values)
-        )
-
-    def nothing(self, which: str) -> str:
-        """No single thing is the reason."""
-        return TEXTS[which]
-
-
-def listed(parts: Sequence[str]) -> str:
-    """`a, b and c`."""
-    if len(parts) < 2:
-        return "".join(parts)
-    first = parts[0]
-    for part in parts[1:-1]:
-        first = TEXTS["and"].format(first=first, second=part)
-    return TEXTS["last_and"].format(first=first, second=parts[-1])
 
 
 def is_again(found: Contact, own_events: float) -> bool:

@@ -146,6 +146,10 @@ class Words:
         form = "up_to" if low == 0.0 < high else "range"
         return texts[0] if low == high else TEXTS[form].format(low=texts[0], high=texts[1])
 
+    def missing(self, name: str) -> str:
+        """An entity or a category that an event does not have."""
+        return TEXTS["entity_missing"].format(noun=self.noun(name))
+
     # --- meetings and rates --------------------------------------------------------------------------------
 
     def meeting(self, name: str, value: str | None) -> str:

@@ -1,0 +1,79 @@
+"""Parts of sentences: what is usual by itself, where no single thing is the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from detector.config.tree import ValueField
+from detector.core.alerts.words.english import TEXTS
+from detector.core.alerts.words.numbers import one_in
+from detector.core.alerts.words.words import Words, rate
+
+Values = Mapping[str, Any]
+"""All values of an event, by field."""
+
+
+class Phrases:
+    """Phrases in the words of one schema."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+
+    def many(self, names: Sequence[str], score: float, left: float) -> str:
+        """Many things lower the score, each a little; these most. `left`: the score without them."""
+        text = TEXTS["many"].format(names=", ".join(self._words.label(name) for name in names))
+        return self._without(text, score, left)
+
+    def joint(self, parts: Sequence[str], score: float, left: float) -> str:
+        """Things that are unusual together, or one with the rest of the event; `left` as in `many`."""
+        which = "joint_one" if len(parts) == 1 else "joint_two" if len(parts) == 2 else "joint"
+        return self._without(TEXTS[which].format(parts=listed(parts)), score, left)
+
+    @staticmethod
+    def _without(text: str, score: float, left: float) -> str:
+        """A sentence about what is usual by itself, with what it makes of the score."""
+        before, after = one_in(score), one_in(left)
+        return text if before == after else TEXTS["without"].format(text=text, left=after, n=before)
+
+    def at_hour(self, time: str) -> str:
+        """A time of day."""
+        return TEXTS["at_hour"].format(time=time)
+
+    def after_heat(self, name: str) -> str:
+        """Soon after unusual events of an entity."""
+        return TEXTS["after_heat"].format(this=self._words.this(name))
+
+    def with_pace(self, per_s: float | None) -> str:
+        """How many events the main entity usually has; None: unknown."""
+        this = self._words.this()
+        return TEXTS["so_young"] if per_s is None else TEXTS["with_rate"].format(this=this, rate=rate(per_s))
+
+    def met(self, name: str, value: str | None) -> str:
+        """An entity that the event has or lacks."""
+        return self._words.missing(name) if value is None else self._words.meeting(name, value)
+
+    def has(self, field: ValueField, values: Values, *, place: bool) -> str:
+        """A field of the event."""
+        if place:
+            return TEXTS["at_this_place"]
+        label = self._words.label(field.name)
+        if not field.echo:
+            return label
+        return TEXTS["value"].format(
+            label=label, value=self._words.value(field.name, values[field.name], values)
+        )
+
+    def nothing(self, which: str) -> str:
+        """No single thing is the reason."""
+        return TEXTS[which]
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    if len(parts) < 2:
+        return "".join(parts)
+    first = parts[0]
+    for part in parts[1:-1]:
+        first = TEXTS["and"].format(first=first, second=part)
+    return TEXTS["last_and"].format(first=first, second=parts[-1])
