@@ -30,7 +30,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-# Numba cannot compile what atheris has instrumented.
 _ROOT = Path(__file__).parents[2]
 COMPILED = tuple(
     ".".join(file.relative_to(_ROOT).with_suffix("").parts)
