@@ -192,7 +192,8 @@ class _Seen:
         shares = measure.shares_of_variance(points)
         spread = points.std(axis=0)
         distances = space.nearest.search(self._points32, 1)[1][:, 0]
-        radius = float(np.median(space.clusters.radii[space.clusters.radii > 0.0])) if len(rows) else 0.0
+        radii = space.clusters.radii[space.clusters.radii > 0.0]
+        radius = float(np.median(radii)) if len(radii) else 0.0
         main = rows.main()
         return {
             "effective rank": measure.effective_rank(shares),
