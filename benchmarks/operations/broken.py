@@ -112,13 +112,6 @@ def ends_are_unknown(world: World) -> Block:
 
 
 @contextmanager
-def producers_stop(world: World) -> Block:
-    world.traffic.paused = True
-    yield
-    world.traffic.paused = False
-
-
-@contextmanager
 def memory_leaks(world: World) -> Block:
     group = "/sys/fs/cgroup/memory/detector-faults"
     subprocess.run(["mkdir", "-p", group], check=True)
@@ -304,7 +297,6 @@ FAULTS: dict[str, Callable[[World], AbstractContextManager[None]]] = {
     "DetectorFeedbackRefused": feedback_is_malformed,
     "DetectorFeedbackPending": during("analysts", "repeated", 3000),
     "DetectorBudgetUsedUp": during("traffic", "odd_share", 0.2),  # of amounts: a hundred times as high
-    "DetectorNoTraffic": producers_stop,
 }
 CAUSES: dict[str, set[str]] = {"DetectorJournalNearLimit": {"DetectorCheckpointsFail"}}
 """Alerts that tell the cause of another one, and so come with it."""
