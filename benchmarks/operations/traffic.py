@@ -38,8 +38,6 @@ class Traffic(threading.Thread):
         Share of the records that are no events.
     odd_share
         Share of the amounts that are a hundred times as large.
-    paused
-        Send nothing.
     """
 
     def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float, now: bool = False) -> None:
@@ -48,7 +46,7 @@ class Traffic(threading.Thread):
         self._rng = random.Random(seed)
         self._seed, self._now = seed, now
         self._ended = threading.Event()
-        self.factor, self.broken_share, self.odd_share, self.paused = 1.0, 0.0, 0.0, False
+        self.factor, self.broken_share, self.odd_share = 1.0, 0.0, 0.0
         self.sent = 0
         self._coming = self._events()
 
@@ -72,7 +70,7 @@ class Traffic(threading.Thread):
         )
         due = 0.0
         while not self._ended.wait(TICK_S):
-            due += 0.0 if self.paused else self.events_per_s * TICK_S
+            due += self.events_per_s * TICK_S
             with suppress(Exception):  # the broker is away: what is due is sent later
                 while due >= 1.0:
                     event = next(self._coming)
