@@ -207,11 +207,13 @@ def store_fills(world: World) -> Block:
     folder.rename(aside)
     folder.mkdir()
     subprocess.run(["mount", "--move", str(small), str(folder)], check=True)
-    need = sum(int(daemon.metric("detector_checkpoint_bytes")) for daemon in world.members.values())
+    need = int(world.prometheus.number("sum(max_over_time(detector_checkpoint_bytes[10m]))"))
     free = int(subprocess.run(["stat", "-f", "-c", "%a", str(folder)], capture_output=True).stdout) * 4096
     (folder / "foreign").write_bytes(bytes(max(free - 6 * need // 5, 0)))  # the next checkpoints still fit
     yield
-    (folder / "foreign").unlink()
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    folder.rmdir()
+    aside.rename(folder)
 
 
 @contextmanager

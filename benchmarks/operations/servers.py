@@ -145,6 +145,11 @@ class Prometheus(Server):
         found: list[dict[str, Any]] = get(f"{self.url}/api/v1/alerts")["data"]["alerts"]
         return found
 
+    def number(self, query: str) -> float:
+        """The value of a query that has one."""
+        [found] = get(f"{self.url}/api/v1/query?query={urllib.parse.quote(query)}")["data"]["result"]
+        return float(found["value"][1])
+
 
 class Hook(ThreadingHTTPServer):
     """The receiver of `detector notify`, which answers with `status`."""

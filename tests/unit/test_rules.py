@@ -317,7 +317,8 @@ FAULTS: dict[str, Fault] = {
         before=9, fires=11, ends=16, labels=OF_0,
     ),
     "DetectorCheckpointStoreNearlyFull": Fault(
-        series={f"detector_checkpoint_store_free_bytes{{{M0}}}": gauge((1e10, 5), (2e7, 10), (1e10, 5))},
+        series={f"detector_checkpoint_store_free_bytes{{{M0}}}": gauge((1e10, 5), (1.5e8, 10), (1e10, 5)),
+                f"detector_checkpoint_bytes{{{P0}}}": gauge((1e8, 1), (1e6, 19))},  # a whole one, and what changed
         before=9, fires=11, ends=16, labels=MEMBER,
     ),
     "DetectorRetentionShort": Fault(
