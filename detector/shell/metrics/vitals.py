@@ -219,7 +219,8 @@ VITALS: tuple[Metric, ...] = (
         "bytes",
         "Free space for checkpoints; only where the store is a folder.",
         lambda t: t.store_free_bytes,
-        alert="below twice the sum of `max_over_time(detector_checkpoint_bytes[6h])`: the next checkpoints may fail",
+        alert="below twice the sum of `max_over_time(detector_checkpoint_bytes[6h])`: the next checkpoints "
+        "may fail",
     ),
     _process(
         "detector_event_latency_seconds",
