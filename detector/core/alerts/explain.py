@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
-from detector.core.alerts.earlier import NOTHING, Earlier
+from detector.core.alerts.earlier import NOTHING, Earlier, range_of
 from detector.core.alerts.falls import ScoreRows, Swaps, expected_of
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
@@ -308,6 +308,9 @@ class _Description(NamedTuple):
         elif own is not None:
             young = speed is not None and speed.age_s < DAY_S
             low, high = own[:, numeric].tolist()
+            if young and numeric == layout.exposure and self.history is not None:
+                # What a profile of a few events says may be beyond all of them.
+                low, high = range_of(self.history.amounts) or (low, high)
             found.append(Usual(words.this(), low, high, young))
         elif told:
             every = self.ranges(layout.kind_of(None))
