@@ -302,10 +302,10 @@ class _Description(NamedTuple):
         layout, words = self.layout, self.say.words
         found: list[Usual] = []
         own = self.ranges(layout.kind_of(0)) if self.basis == "entity" else None
-        speed = pace(layout, self.event, 0) if layout.entities else None
         if numeric == layout.exposure and self.earlier.normal is not None:
             found.append(Usual(words.this(), *self.earlier.normal))
         elif own is not None:
+            speed = pace(layout, self.event, 0)
             young = speed is not None and speed.age_s < DAY_S
             low, high = own[:, numeric].tolist()
             if young and numeric == layout.exposure and self.history is not None:
