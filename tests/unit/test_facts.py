@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -206,3 +207,15 @@ def test_a_small_amount_where_others_were_alerted_is_no_weak_evidence() -> None:
     usual = [there[0]._replace(usual=True)]
     found = facts(known_card(400.0), history((3600.0 * 5, 400.0)), amount=1.0, shared=usual)
     assert "weak evidence" in found["small"].detail
+
+
+def test_what_is_usual_of_a_young_card_is_what_it_had() -> None:
+    """An alert called 39 to 310 usual so far of a card whose first events were mostly below 39."""
+    rows = known_card(400.0)
+    habit(rows, "pace", 0, [0.0, 0.0, 6.0, 0.01])
+    past = history(*((600.0 * n, amount) for n, amount in enumerate((482.0, 8.0, 5.0, 16.0, 15.5, 60.0), 1)))
+    found = Facts(_exposed(), UNITS, Sentences(EXPOSED))
+    of = Evidence(event=rows, view=VIEW, amount=3.0, history=past)
+    assert found.own_range(of) == (5.0, 482.0)
+    old = replace(of, event=known_card(400.0))
+    assert found.own_range(old) == pytest.approx((248.487, 635.052), abs=0.01)

@@ -89,6 +89,15 @@ def _status(fate: int, offset: int, answer_of: AnswerOf | None) -> str:
     return f"alerted_{answer_of(offset) or 'unanswered'}"
 
 
+def range_of(amounts: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The .1 and .9 quantiles of amounts (NaN: missing); None: there are too few."""
+    known = np.sort(amounts[~np.isnan(amounts)])
+    if len(known) < OWN_HISTORY_MIN:
+        return None
+    low, high = known[[len(known) // 10, -1 - len(known) // 10]].tolist()
+    return low, high
+
+
 def _why(history: History, n: int, normal: tuple[float, float] | None) -> tuple[str, int]:
     """What shows why event n of a history was unusual: one of WHY or nothing, and events of its hour."""
     amount, times = float(history.amounts[n]), history.times
@@ -149,11 +158,8 @@ def unusual_before(
     weight = history.scores[places] + 1e3 * (history.fates[places] + 3.0 * today)
     ranked = places[np.argsort(-weight, kind="stable")]
     amounts, others = history.amounts[places], history.amounts[~unusual]
-    amounts, others = amounts[~np.isnan(amounts)], others[~np.isnan(others)]
-    normal = None
-    if len(others) >= OWN_HISTORY_MIN:
-        low, high = np.sort(others)[[len(others) // 10, -1 - len(others) // 10]].tolist()
-        normal = low, high
+    amounts = amounts[~np.isnan(amounts)]
+    normal = range_of(others)
     told = tuple(
         Before(
             int(history.offsets[n]),

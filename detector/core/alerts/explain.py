@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
-from detector.core.alerts.earlier import NOTHING, Earlier
+from detector.core.alerts.earlier import NOTHING, Earlier, range_of
 from detector.core.alerts.falls import ScoreRows, Swaps, expected_of
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
@@ -302,12 +302,15 @@ class _Description(NamedTuple):
         layout, words = self.layout, self.say.words
         found: list[Usual] = []
         own = self.ranges(layout.kind_of(0)) if self.basis == "entity" else None
-        speed = pace(layout, self.event, 0) if layout.entities else None
         if numeric == layout.exposure and self.earlier.normal is not None:
             found.append(Usual(words.this(), *self.earlier.normal))
         elif own is not None:
+            speed = pace(layout, self.event, 0)
             young = speed is not None and speed.age_s < DAY_S
             low, high = own[:, numeric].tolist()
+            if young and numeric == layout.exposure and self.history is not None:
+                # What a profile of a few events says may be beyond all of them.
+                low, high = range_of(self.history.amounts) or (low, high)
             found.append(Usual(words.this(), low, high, young))
         elif told:
             every = self.ranges(layout.kind_of(None))

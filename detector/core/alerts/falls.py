@@ -45,6 +45,7 @@ class Swaps:
         self._layout, self._event, self._expected = layout, event, expected
         self._score, self._score_rows = score, score_rows
         self._alone = self._scores([np.arange(len(layout.groups))])
+        self._together: dict[frozenset[int], float] = {}  # scores that `joint` has found
 
     def falls(self) -> NDArray[np.float64]:
         """How far the score falls when one group of columns is as expected, for each, (G,); at least 0."""
@@ -65,16 +66,25 @@ class Swaps:
         best = int(np.argmin(pairs))
         found = int(tried[first[best]]), int(tried[second[best]])
         if self._score - pairs[best] >= FALL_MIN:
+            self._together[frozenset(found)] = float(pairs[best])
             return found
         third = np.setdiff1d(tried, found)
         if not len(third):
             return ()
         triples = self._scores([third, *found])
         best = int(np.argmin(triples))
-        return (*found, int(third[best])) if self._score - triples[best] >= FALL_MIN else ()
+        if self._score - triples[best] < FALL_MIN:
+            return ()
+        self._together[frozenset((*found, int(third[best])))] = float(triples[best])
+        return *found, int(third[best])
 
     def without(self, groups: Sequence[int]) -> float:
         """The score with all of these groups as expected."""
+        if len(groups) == 1:
+            return float(self._alone[groups[0]])
+        known = self._together.get(frozenset(int(group) for group in groups))
+        if known is not None:
+            return known
         return float(self._scores([np.array([group]) for group in groups])[0])
 
     def _scores(self, groups: Sequence[NDArray[np.intp] | int]) -> NDArray[np.float64]:
