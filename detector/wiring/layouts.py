@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -35,15 +35,11 @@ def layout_of(method: Method) -> tuple[str, Layout | None]:
     if method == "pca":
         return "PCA", None
     name, layout, module, extra = {
-        "tsne": ("t-SNE", _tsne, "sklearn.manifold", "sklearn"),
+        "tsne": ("t-SNE", _tsne, "sklearn", "sklearn"),
         "umap": ("UMAP", _umap, "umap", "umap"),
     }[method]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ImportWarning)  # umap says that Tensorflow is not installed
-            import_module(module)
-    except ImportError:
-        raise UsageError(f"{name} needs the extra {extra}: {install(extra)}") from None
+    if find_spec(module) is None:
+        raise UsageError(f"{name} needs the extra {extra}: {install(extra)}")
     return name, _steady(layout)
 
 
@@ -57,7 +53,9 @@ def _tsne(points: NDArray[np.float32]) -> Any:
 
 def _umap(points: NDArray[np.float32]) -> Any:
     """By McInnes, Healy and Melville 2018."""
-    from umap import UMAP
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ImportWarning)  # it says that Tensorflow is not installed
+        from umap import UMAP
 
     near = min(NEIGHBOURS, len(points) - 1)
     return UMAP(init="pca", random_state=SEED, n_neighbors=near, n_jobs=1).fit_transform(points)
