@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Callable
 from importlib.resources import files
 from typing import Any
 
@@ -87,3 +88,24 @@ def test_what_lies_in_data_is_no_date() -> None:
 def test_a_total_of_something_else_is_no_amount(name: str, is_amount: bool) -> None:
     found = inferred([{"t": f"2026-03-01T10:{n % 60:02}:00Z", name: n % 41} for n in range(200)])
     assert (found.exposure is not None) == is_amount
+
+
+def one_more(name: str, value: Callable[[int], Any]) -> Inference:
+    return inferred([{"t": f"2026-03-01T10:{n % 60:02}:00Z", "x": n % 5, name: value(n)} for n in range(600)])
+
+
+@pytest.mark.parametrize("name", ["has_cbk", "attack_cat", "Is Account Takeover", "欺诈标志", "不正フラグ"])
+def test_names_of_labels(name: str) -> None:
+    assert [label.path for label in one_more(name, lambda n: int(n % 5 == 3)).labels] == [name]
+
+
+@pytest.mark.parametrize(
+    "name", ["caller", "payer_vpa", "from_addr", "person", "supplier", "vin", "household"]
+)
+def test_names_of_somebody(name: str) -> None:
+    assert [entity.path for entity in one_more(name, lambda n: n * 7 % 53 + 100).entities] == [name]
+
+
+@pytest.mark.parametrize("name", ["TRANAMT", "donation", "usd", "payment"])
+def test_names_of_amounts(name: str) -> None:
+    assert one_more(name, lambda n: n * 13 % 377 + 0.25).exposure is not None

@@ -204,7 +204,7 @@ def amount_rank(column: Column) -> int | None:
         return None  # Total Flights
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
-    if rank is None and column.noun in EVENT_WORDS and not set(column.words) & MEASURE_WORDS:
+    if rank is None and column.noun in EVENT_WORDS | CURRENCY_CODES and not set(column.words) & MEASURE_WORDS:
         return len(AMOUNT_CONCEPTS) + 1 if _has_cents(column) and not column.whole_numbers else None
     if rank is None and CONSUMPTION_WORDS & set(column.last_words):
         return len(AMOUNT_CONCEPTS) + 2
