@@ -50,7 +50,7 @@ def _by_rank(body: Mapping[str, Any]) -> str:
     if fitting not in SEVERITIES or body.get("selection") == "exploration":
         return ""
     moved = abs(SEVERITIES.index(fitting) - SEVERITIES.index(body["severity"]))
-    return f" ({fitting} by its rank)" if moved >= MOVED_MIN else ""
+    return f" (instead of {fitting})" if moved >= MOVED_MIN else ""
 
 
 def details(message: Message) -> list[str]:

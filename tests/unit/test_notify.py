@@ -275,7 +275,7 @@ def test_a_message_says_what_its_summary_says() -> None:
 
 def test_a_title_says_that_the_rank_is_far_from_the_severity() -> None:
     """An alert of severity low was among the most unusual tenth, and nothing at first sight said so."""
-    assert title(message(score={"fitting": "low"})).startswith("HIGH alert (low by its rank): ")
+    assert title(message(score={"fitting": "low"})).startswith("HIGH alert (instead of low): ")
     for body in ({"fitting": "high"}, {"fitting": "critical"}, {"fitting": 3}, {}, None):
         assert title(message(score=body)).startswith("HIGH alert: ")
     chosen = message(score={"fitting": "low"}, selection="exploration")

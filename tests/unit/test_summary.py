@@ -83,9 +83,9 @@ def test_it_says_why_it_is_that_severe() -> None:
     heat = reason("card heat", "heat", 0.3, "earlier events of this card were unusual")
     standing = Standing(4.3, 0.06, 3)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
-        "severity medium, as many alerts were critical lately; its rank is critical: more unusual than 94 % "
-        "of the last alerts; about 1 normal event in 20,000 is as unusual; mainly for the amount and earlier "
-        "unusual events of this card"
+        "severity medium instead of critical, as many of the last alerts were critical: more unusual than "
+        "94 % of the last alerts; about 1 normal event in 20,000 is as unusual; mainly for the amount and "
+        "earlier unusual events of this card"
     )
     alone = summed([VALUE], standing=Standing(9.0, 0.001, 3), severity=3)["severity"]
     assert (
@@ -93,25 +93,25 @@ def test_it_says_why_it_is_that_severe() -> None:
         in alone
     )
     usual = summed([VALUE], standing=Standing(2.0, 1.0, 0), severity=0)["severity"]
-    assert "more unusual than hardly any of the last alerts" in usual
+    assert "nearly all of the last alerts were more unusual" in usual
     assert summed([VALUE], standing=Standing(3.0, 0.95, 0))["severity"] == (
-        "severity medium, as few alerts were lately; its rank is low: more unusual than 5 % of the last "
-        "alerts; about 1 normal event in 1,000 is as unusual; mainly for the amount"
+        "severity medium instead of low, as few of the last alerts were medium: 95 % of the last alerts "
+        "were more unusual; about 1 normal event in 1,000 is as unusual; mainly for the amount"
     )
 
 
 @pytest.mark.parametrize(
     ("severity", "said"),
     [
-        (0, "severity low by its rank, whatever the amount: "),
-        (1, "severity medium by its rank: "),
-        (3, "severity critical by its rank: "),
+        (0, "severity low, which says how unusual it is, not how much is at risk: "),
+        (1, "severity medium: "),
+        (3, "severity critical: "),
     ],
 )
 def test_it_says_what_the_severity_means(severity: int, said: str) -> None:
     standing = Standing(3.0, 0.7, severity)
     assert summed([VALUE], standing=standing, severity=severity)["severity"] == (
-        f"{said}more unusual than 30 % of the last alerts; about 1 normal event in 1,000 is as unusual; "
+        f"{said}70 % of the last alerts were more unusual; about 1 normal event in 1,000 is as unusual; "
         "mainly for the amount"
     )
 

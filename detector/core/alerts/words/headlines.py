@@ -121,18 +121,22 @@ class Headlines:
         return TEXTS["severity"].format(
             severity=TEXTS[f"severity_{said}"].format(severity=severity, fitting=fitting),
             n=one_in(score),
-            share=self._share(rarity),
+            rank=self._rank(rarity),
             parts=TEXTS["together" if len(most) > 1 else "with_rest"].format(parts=named)
             if together
             else named,
         )
 
     @staticmethod
-    def _share(rarity: float) -> str:
-        """How many of the last alerts are less unusual."""
+    def _rank(rarity: float) -> str:
+        """Where it stands among the last alerts."""
         if rarity < ALL_MAX:
-            return TEXTS["all_of"]
-        return TEXTS["hardly_any_of"] if 1.0 - rarity < ALL_MAX else percent(1.0 - rarity)
+            return TEXTS["rank_first"]
+        if 1.0 - rarity < ALL_MAX:
+            return TEXTS["rank_last"]
+        if rarity <= 0.5:
+            return TEXTS["rank_above"].format(share=percent(1.0 - rarity))
+        return TEXTS["rank_below"].format(share=percent(rarity))
 
     def random(self, severity: str) -> str:
         """An alert that was chosen at random."""
