@@ -37,6 +37,7 @@ FRAUDS_MIN, FRAUDS_MAX = 32, 256  # confirmed ones, the newest
 
 NEIGHBOURS_MIN = 0.1
 """Least share of neighbours that stay."""
+DIGITS = 6  # of an effective rank
 DIRECTIONS_MIN = 0.5
 """Least effective rank, in that of the encoder that serves."""
 BEYOND_MARGIN, ALERTS_MARGIN = 0.10, 0.02
@@ -121,7 +122,8 @@ def _shared(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
 
 
 def _directions(points: NDArray[np.float32]) -> float:
-    return effective_rank(shares_of_variance(points.astype(np.float64)))
+    # It is a part of the state, and the last bits of eigenvalues depend on the CPU.
+    return round(effective_rank(shares_of_variance(points.astype(np.float64))), DIGITS)
 
 
 def _neighbours(points: NDArray[np.float32]) -> NDArray[np.int64]:
