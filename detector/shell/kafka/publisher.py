@@ -156,14 +156,16 @@ class Publisher:
         return sent
 
     def _end_own(self) -> None:
-        """End the hanging transactions of our own id, if we may."""
+        """End the hanging transactions of our own id, if we may. All are told in one line."""
         transactions = Transactions(self._config, self._settings, self._transactional_id)
         try:
             with transactions.connected():
-                for ended in transactions.mend(transactions.hanging(own_only=True)):
-                    _log.warning("ended a hanging transaction: %s", ended)
+                ended = transactions.mend(transactions.hanging(own_only=True))
         except CredentialsError as error:
             _log.warning("hanging transactions were not looked for: %s", error)
+            return
+        if ended:
+            _log.warning("ended hanging transactions: %s", "; ".join(map(str, ended)))
 
     def _outputs(self) -> dict[str, Use]:
         return dict.fromkeys(topic_names(self._config.topics).values(), "write")
