@@ -408,6 +408,8 @@ def test_unusual_events_at_another_entity_are_told_with_how_many_there_are() -> 
         f"{told}, first seen 60 minutes ago, before this one 3 events"
     )
     assert SAY.heat_there("MERCHANT_ID", "M1", None, hours=True) == told
+    seldom = Pace(0.5, 0.0, 0.5, math.inf)  # for longer than is known
+    assert SAY.heat_there("MERCHANT_ID", "M1", seldom, hours=True) == told
 
 
 def test_a_place_is_usual_only_to_who_has_a_history() -> None:

@@ -242,7 +242,7 @@ class Sentences:
         """Other events of another entity, which is so busy, were unusual."""
         text = TEXTS["hot_there_hours" if hours else "hot_there_days"]
         text = text.format(meeting=self.words.meeting(name, value))
-        if found is None:
+        if found is None or (not found.known and math.isinf(found.age_s)):  # seldom, for longer than is known
             return text
         if not found.known:
             seen, counted = ago(found.age_s), events(found.events)
