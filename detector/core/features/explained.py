@@ -63,7 +63,8 @@ def _explained(values: NDArray[np.float64], means: NDArray[np.float32]) -> float
     """Share of the variance of values (n,) that means (n,) explain; 0 where they predict worse than none."""
     left = np.square(values - means).sum()
     total = np.square(values - values.mean()).sum() if len(values) else 0.0
-    return max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
+    with np.errstate(over="ignore"):  # means that are infinitely worse explain nothing
+        return max(0.0, 1.0 - left / total) if total > 0.0 else 0.0
 
 
 def category_shares(rows: Rows, layout: Layout, category: int) -> NDArray[np.float64]:
