@@ -161,8 +161,8 @@ def until(condition: Callable[[], bool], *runners: Runner, turns: int = 200) -> 
     raise AssertionError("the condition did not become true")
 
 
-def crash_in_a_warm_start(world: World, steps: int, model: Callable[[], Model]) -> None:
-    """Begin with a model, crash after so many steps, and run again to the end."""
+def crash_after(steps: int) -> Callable[[str], None]:
+    """Make a hook that crashes after so many steps."""
     left = steps
 
     def hook(step: str) -> None:
@@ -171,8 +171,13 @@ def crash_in_a_warm_start(world: World, steps: int, model: Callable[[], Model]) 
         if left < 0:
             raise Crash
 
+    return hook
+
+
+def crash_in_a_warm_start(world: World, steps: int, model: Callable[[], Model]) -> None:
+    """Begin with a model, crash after so many steps, and run again to the end."""
     runner = world.runner(warm_start=model())
-    world.hook = hook
+    world.hook = crash_after(steps)
     with pytest.raises(Crash):
         until(lambda: False, runner)
     world.hook = lambda step: None

@@ -20,6 +20,7 @@ from tests.unit.runner_world import (
     World,
     audited,
     config,
+    crash_after,
     in_order,
     model_config,
     until,
@@ -53,15 +54,7 @@ def test_a_crash_at_any_step_changes_nothing(
     while True:
         world = World(partitions=partitions)
         world.produce(400)
-        left = steps
-
-        def hook(step: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Crash
-
-        world.hook = hook
+        world.hook = crash_after(steps)
         runner = world.runner()
         world.broker.closed = True
         try:
@@ -87,14 +80,7 @@ def test_after_crashes_lost_answers_and_damage_a_replay_gives_the_published_aler
     world = World(partitions=2, metadata_bytes_max=TIGHT, config=keep_all)
     produced = 0
     for _ in range(data.draw(st.integers(1, 8))):
-        left = data.draw(st.integers(0, 60))
-
-        def hook(step: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Crash
-
+        hook = crash_after(data.draw(st.integers(0, 60)))
         runner = world.runner()
         world.hook = hook
         try:
@@ -260,15 +246,8 @@ def test_the_model_is_restored_exactly(monkeypatch: pytest.MonkeyPatch) -> None:
     disturbed = world()
     steps = iter(rng.integers(5, 60, 8).tolist())
     for number, left in enumerate(steps):
-
-        def hook(step: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Crash
-
         runner = disturbed.runner()
-        disturbed.hook = hook
+        disturbed.hook = crash_after(left)
         with pytest.raises(Crash):
             until(lambda: False, runner)
         disturbed.hook = lambda step: None

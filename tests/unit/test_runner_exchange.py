@@ -20,6 +20,7 @@ from tests.unit.runner_world import (
     World,
     audited,
     config,
+    crash_after,
     until,
 )
 
@@ -70,14 +71,7 @@ def test_shards_that_exchange_survive_crashes_lost_answers_and_damage(data: st.D
     world = World(partitions=partitions, metadata_bytes_max=TIGHT + 64, config=keep_all)
     produced = 0
     for _ in range(data.draw(st.integers(1, 6))):
-        left = data.draw(st.integers(0, 80))
-
-        def hook(step: str) -> None:
-            nonlocal left
-            left -= 1
-            if left < 0:
-                raise Crash
-
+        hook = crash_after(data.draw(st.integers(0, 80)))
         runners = [world.runner()]
         streams = [world.stream]
         if data.draw(st.booleans()):
