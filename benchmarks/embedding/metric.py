@@ -29,7 +29,6 @@ from detector.core.shard.embedded import Embedded
 from detector.core.shard.partition import Partition
 
 Vectors = NDArray[np.float32]
-Floats = NDArray[np.float32]
 
 
 def learned(stream: Stream, events: int) -> Partition:
@@ -45,7 +44,7 @@ def units(vectors: Vectors) -> Vectors:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def distances(stream: Stream, embedded: Embedded) -> tuple[NDArray[np.bool_], Floats, Floats]:
+def distances(stream: Stream, embedded: Embedded) -> tuple[NDArray[np.bool_], Vectors, Vectors]:
     """Which remembered events are frauds, and their distances to the nearest cluster, Euclid and cosine."""
     numbers = embedded.buffer.stored()
     numbers = numbers[len(numbers) // 4 :]

@@ -19,10 +19,8 @@ are enough: the other half of the events has none. Vectors as float16 and int8 a
 from __future__ import annotations
 
 import argparse
-import gzip
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -41,6 +39,7 @@ from benchmarks.embedding.readers import (
     linked,
     number_read,
 )
+from benchmarks.embedding.runs import first_lines
 from benchmarks.embedding.search import halved, quantised
 from benchmarks.quality.streams import Stream, make, parse_plans
 from benchmarks.speed.common import IDENTITY, drive, make_barrier, show
@@ -453,8 +452,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with threadpool_limits(1), TemporaryDirectory() as scratch:
         for plan in [plan for text in options.streams.split(",") for plan in parse_plans(text)]:
             stream = make(plan, options.folder, Path(scratch), events_max=options.events)
-            with gzip.open(stream.events) as file:
-                lines = [line.rstrip() for line in islice(file, options.events)]
+            lines = first_lines(stream, options.events)
             model = learned(stream.config, lines, BUDGET)
             inversion(stream, lines, model)
             membership(stream, model)

@@ -1,4 +1,4 @@
-"""Whole partitions fed with streams that nobody would draw: does anything fail, and does every law hold?
+"""Whole shards fed with streams that nobody would draw: does anything fail, and does every law hold?
 
     python -m benchmarks.fuzz.streams --streams 200 [--first 0] [--events 6000]
 
@@ -40,7 +40,7 @@ from detector.core.shard.model_card import model_card, version_list
 from detector.core.shard.shard import Shard
 from detector.core.shard.space import AMONG, SearchedSpace
 from detector.core.state import copied, digest, pack, unpack
-from detector.rendering.maps.page import page
+from detector.rendering.maps import map_file
 from detector.wiring.drift_report import described
 from tests.alerts import check_alert
 
@@ -247,12 +247,13 @@ def _log(
 def _feedback(rng: np.random.Generator, records: list[Record]) -> Iterator[tuple[int, bytes]]:
     for number in range(0, len(records), int(1 / ANSWERED)):
         about = records[int(rng.integers(0, number + 1))]
-        known = about.offset, msgspec.json.decode(about.value or b"null").get("entity0")
+        main = msgspec.json.decode(about.value or b"null").get("entity0")
         wish = WISHES[rng.choice(len(WISHES), p=[0.6, *[0.4 / (len(WISHES) - 1)] * (len(WISHES) - 1)])](rng)
         time = records[number].timestamp_ms / 1000 + float(rng.choice([0.0, 3600.0, 40 * 86_400.0]))
-        named = {"event_id": str(known[0])} if rng.random() < 0.8 else {"partition": 0, "offset": known[0]}
-        if wish.get("kind") == "erase" and known[1] is not None and rng.random() < 0.5:
-            named = {"entity": known[1]}
+        by_id, by_place = {"event_id": str(about.offset)}, {"partition": 0, "offset": about.offset}
+        named: dict[str, Any] = by_id if rng.random() < 0.8 else by_place
+        if wish.get("kind") == "erase" and main is not None and rng.random() < 0.5:
+            named = {"entity": main}
         yield number, msgspec.json.encode({**named, "time": time, "actor": f"a{rng.integers(3)}", **wish})
 
 
@@ -288,7 +289,7 @@ def look(shard: Shard, stream: Stream) -> None:
     if not embedded.ready:
         return
     drawn, _ = embedding_map(embedded, Wanted())
-    page(drawn, source)
+    map_file(drawn, source, ".html")
     report = embedding_report(embedded)
     rendering.report_page(report, source)
     listed = version_list(embedded)

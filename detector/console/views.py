@@ -116,9 +116,7 @@ class Command:
         Mapping[str, Any], ...
     ] = ()  # events named otherwise: event_id, or partition and offset, or entity
     detail: Mapping[str, Any] = field(default_factory=dict)  # label, code, until, note, assignee
-    lasts: str = (
-        ""  # what was chosen where `until` follows from the moment: a form sent again is the same act
-    )
+    lasts: str = ""  # how long, where `until` is counted from now: a form sent again is the same act
     seen: Mapping[str, int] = field(default_factory=dict)  # case id -> version that the page showed
 
 

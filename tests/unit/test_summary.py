@@ -215,10 +215,10 @@ def test_an_amount_without_a_history_is_compared_with_everybodys(
     """The amount of a new card was beside nothing where its earlier events were the reason."""
     heat = reason("card heat", "heat", 1.0, "earlier events of this card were unusual")
     decision, standing = Published(Totals(case=1), 1), Standing(4.0, 0.34, 1)
-    told = SUMMARY.make([heat], [], EVIDENCE, None, decision, standing, (), others)["sentences"]
+    told = SUMMARY.make([heat], [], EVIDENCE, None, decision, standing, (), lambda: others)["sentences"]
     assert said in told
     amount = replace(VALUE, basis="cluster")
-    told = SUMMARY.make([amount], [], EVIDENCE, None, decision, standing, (), others)["sentences"]
+    told = SUMMARY.make([amount], [], EVIDENCE, None, decision, standing, (), lambda: others)["sentences"]
     assert said not in told
 
 

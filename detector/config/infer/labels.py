@@ -20,7 +20,7 @@ LEGITIMATE_TEXTS = word_set(
 )
 SURE_TEXTS = word_set("fraud fraudulent chargeback scam confirmed_fraud suspected_fraud laundering")
 NORMAL_TEXTS = word_set("normal benign legit legitimate genuine")
-"""What such a field says of most events: that nothing is wrong."""
+"""What a label says of most events: that nothing is wrong."""
 TELLING_PARTS = ("fraud", "chargeback", "scam")
 DISTINCT_MAX = 12  # kinds of fraud; more different values are a measure
 FLAG_SHARE_MAX = 0.05  # of events with an unknown is_* flag that may be a label

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
-from detector.core.alerts.known import EVENTS_MIN, OWN_HISTORY_MIN, TIMES_USUAL
+from detector.core.alerts.known import EVENTS_MIN, OWN_HISTORY_MIN, TIMES_USUAL, Pace
 from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.features import DAY_S
 
@@ -96,6 +96,16 @@ def range_of(amounts: NDArray[np.float64]) -> tuple[float, float] | None:
         return None
     low, high = known[[len(known) // 10, -1 - len(known) // 10]].tolist()
     return low, high
+
+
+def range_so_far(history: History | None, own: Pace | None) -> tuple[float, float] | None:
+    """Range of the amounts of an entity that is known for less than a day; None: it is older.
+
+    What a profile of a few events says may be beyond all of them.
+    """
+    if history is None or own is None or own.age_s >= DAY_S:
+        return None
+    return range_of(history.amounts)
 
 
 def _why(history: History, n: int, normal: tuple[float, float] | None) -> tuple[str, int]:

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
-from detector.core.alerts.earlier import NOTHING, Earlier, range_of
+from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
 from detector.core.alerts.falls import ScoreRows, Swaps, expected_of
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
@@ -46,7 +46,7 @@ from detector.core.features import DAY_S, Group, Layout, Rows, Units
 
 # A smaller share of the fall is no reason.
 SHARE_MIN = 0.05
-AMONG_MIN = 2  # events with which an amount is compared
+AMONG_MIN = 2  # an amount is compared with those of so many earlier events, at least
 HEAT_EVENTS = 20  # latest events of which the most unusual one is told
 JOINT_TOLD_MAX = 3  # things that are unusual together
 Nothing = Literal["combination", "random"]
@@ -307,10 +307,8 @@ class _Description(NamedTuple):
         elif own is not None:
             speed = pace(layout, self.event, 0)
             young = speed is not None and speed.age_s < DAY_S
-            low, high = own[:, numeric].tolist()
-            if young and numeric == layout.exposure and self.history is not None:
-                # What a profile of a few events says may be beyond all of them.
-                low, high = range_of(self.history.amounts) or (low, high)
+            so_far = range_so_far(self.history, speed) if numeric == layout.exposure else None
+            low, high = so_far or own[:, numeric].tolist()
             found.append(Usual(words.this(), low, high, young))
         elif told:
             every = self.ranges(layout.kind_of(None))

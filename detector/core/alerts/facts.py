@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alerts.case_rows import CaseBefore
-from detector.core.alerts.earlier import NOTHING, Earlier, in_case, range_of
+from detector.core.alerts.earlier import NOTHING, Earlier, in_case, range_so_far
 from detector.core.alerts.explain import told_earlier
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
@@ -380,8 +380,7 @@ class Facts:
             return None
         if of.earlier.normal is not None:
             return of.earlier.normal
-        own = pace(layout, of.event, 0)
-        so_far = range_of(of.history.amounts) if own is not None and own.age_s < DAY_S else None
+        so_far = range_so_far(of.history, pace(layout, of.event, 0))
         return so_far or self._range(of, layout.kind_of(0))
 
     def range_of_all(self, of: Evidence) -> tuple[float, float] | None:

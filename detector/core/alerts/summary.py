@@ -12,7 +12,7 @@ Rules
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -59,7 +59,7 @@ class Summary:
         decision: Published,
         standing: Standing,
         met: Sequence[Met] = (),
-        others: tuple[float, float] | None = None,
+        others: Callable[[], tuple[float, float] | None] = lambda: None,
     ) -> dict[str, Any]:
         """Sum up one alert, as the body's `summary`.
 
@@ -70,7 +70,7 @@ class Summary:
         met
             The event's other entities.
         others
-            Range of everybody's amounts; None: unknown.
+            Finds the range of everybody's amounts, if it is known; asked where nothing else is said of them.
         """
         focus = self._focus(reasons, facts, of)
         severity = self._severity(reasons, decision, standing)
@@ -133,7 +133,7 @@ class Summary:
         others = [one for one in facts if one not in there and (name is None or one.code != "small")]
         found = self._facts(others)
         rest = [detail for is_first, detail in told if not is_first]
-        if ordered and ordered[0].code == "combination":  # figures before what has none
+        if ordered and ordered[0].code == "combination":  # it has no figures, and facts have
             return [*shared, *found, *first, *rest]
         return [*first, *shared, *found, *rest]
 
@@ -201,20 +201,22 @@ class Summary:
         reasons: Sequence[Reason],
         of: Evidence,
         own: tuple[float, float] | None,
-        others: tuple[float, float] | None,
+        others: Callable[[], tuple[float, float] | None],
     ) -> Iterator[str]:
         """The amount beside the main entity's own ones, else everybody's, if no reason says it."""
         name, words, values = self._exposure, self._say.words, of.view.values
         if name is None or words.main is None or math.isnan(of.amount):
             return
         bases = {one.basis for one in reasons if one.field == name and one.code == "value"}
-        if "entity" in bases or (own is None and (bases or others is None)):
+        if "entity" in bases or (own is None and bases):
             return
         if own is not None and own[0] <= of.amount <= own[1]:
             yield self._say.own_amount(name, of.amount, own, values)
             return
-        whose = words.others() if own is None else words.this()
-        usual = [Usual(whose, *(own or others or (math.nan, math.nan)))]
+        ends = others() if own is None else own
+        if ends is None:
+            return
+        usual = [Usual(words.others() if own is None else words.this(), *ends)]
         said = self._say.number(words.field(name), of.amount, usual, values)
         among = told_among(self._say, of.history, of.amount, usual, of.earlier)
         yield "; ".join(filter(None, (said, among)))

@@ -109,13 +109,15 @@ def share_gains(rows: Rows, layout: Layout) -> dict[str, float]:
     lived_s = _lived(context, layout)
     for own in layout.habits:
         everything = layout.habit_of(own.name, None)
-        if own.name in BINS and own.key is not None and lived_s < PERIODS_S.get(own.name, 0.0):
+        if own.name not in BINS or own.key is None or everything is None:
+            continue
+        if lived_s < PERIODS_S.get(own.name, 0.0):
             gains[layout.surprise_of(own)] = 0.0
-        elif own.name in BINS and own.key is not None and everything is not None:
-            usual = context[:, everything.start] + 1.0 / BINS[own.name]
-            usual /= context[:, everything.start + 1] + 1.0
-            share = (context[:, own.start] + HABIT_PRIOR * usual) / (context[:, own.start + 1] + HABIT_PRIOR)
-            gains[layout.surprise_of(own)] = float(np.log(share / usual).mean())
+            continue
+        usual = context[:, everything.start] + 1.0 / BINS[own.name]
+        usual /= context[:, everything.start + 1] + 1.0
+        share = (context[:, own.start] + HABIT_PRIOR * usual) / (context[:, own.start + 1] + HABIT_PRIOR)
+        gains[layout.surprise_of(own)] = float(np.log(share / usual).mean())
     for place, category in enumerate(layout.categories if layout.entities else ()):
         there = rows.categories[:, place] != 0
         usual, share = category_shares(rows.take(there), layout, place).T

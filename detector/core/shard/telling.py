@@ -157,7 +157,6 @@ class Telling:
         found = Facts(scorer.layout, scorer.units, self._sentences)
         exposure = self._event.exposure if self._exposure is not None else None
         own = found.own_range(of)
-        told = any(reason.field == exposure and reason.code == "value" for reason in reasons)
         summary = Summary(self._sentences, exposure).make(
             reasons,
             facts,
@@ -166,7 +165,7 @@ class Telling:
             decision,
             standing,
             met(scorer.layout, of.event),
-            found.range_of_all(of) if own is None and exposure is not None and not told else None,
+            lambda: found.range_of_all(of),
         )
         amount = None if np.isnan(of.amount) else of.amount
         earlier = None if amount is None else Total.of([amount, of.earlier.sum or 0.0])

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from detector.core.alerts.case_rows import Total
 from detector.core.alerts.known import Met
 from detector.core.alerts.words.english import TEXTS
 from detector.core.alerts.words.numbers import duration, number, one_in, percent
-from detector.core.alerts.words.phrases import listed
+from detector.core.alerts.words.phrases import Values, listed
 from detector.core.alerts.words.sentences import USUAL_SHARE
 from detector.core.alerts.words.words import DAY_S, Words, ago
 
-Values = Mapping[str, Any]
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
 ALL_MAX = 0.005  # a smaller share is none
 
