@@ -250,7 +250,10 @@ class Auditor:
         )
         restored, origin = self._open(partition, journal, until=journal.position)
         if origin.restored is None:
-            raise NeedsOperator(f"partition {partition} has no checkpoint yet")
+            raise NeedsOperator(
+                f"partition {partition} has no checkpoint yet: the first one is written when a model has "
+                "learned from some hundred events, at `checkpoints.interval` or at a stop"
+            )
         manifest, state = origin.restored
         return Restored(
             partition=restored,

@@ -418,6 +418,24 @@ def test_replay_reports_the_outcomes_of_labels(detector: Detector, events: Path,
     assert "labels" not in detector(*replay).err
 
 
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_an_answer_after_the_last_event_has_a_receipt_too(
+    detector: Detector, events: Path, tmp_path: Path, partitions: int
+) -> None:
+    named = [f'"event_id": "t{number}"' for number in (5, 700, 1199)] + ['"event_id": "nope"']
+    named += [f'"alert_id": "transactions-{partition}-1199"' for partition in range(3)]
+    lines = [f'{{{name}, "label": "fraud", "time": "2040-01-01T00:00:00Z"}}\n' for name in named]
+    (tmp_path / "feedback.jsonl").write_text("".join(lines))
+    replay = ("replay", "-c", HANDBOOK, "--events", events, "--partitions", partitions)
+    replay += ("--set", "topics.exchange=exchange", "--checkpoint-dir", "kept")
+    done = detector(*replay, "--feedback", "feedback.jsonl", "--receipts", "receipts.jsonl")
+    assert done.code == 0
+    receipts = [json.loads(line) for line in (tmp_path / "receipts.jsonl").read_text().splitlines()]
+    found = {receipt["feedback"]["line"]: receipt["outcome"] for receipt in receipts}
+    assert len(receipts) == len(found) == len(lines)
+    assert [found[line] for line in (1, 2, 3, 4)] == ["applied"] * 3 + ["unknown_event"]
+
+
 def test_replay_reports_messages_between_shards_and_resumes_with_them(
     detector: Detector, events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,15 +49,16 @@ class OutputFile:
         self._zipped = path.suffix == ".gz"
         self.size = size or 0
         with readable_errors(path, "written"):
+            if size is not None and not path.exists():
+                raise NeedsOperator(
+                    _changed(path, "is missing, and the replay that stopped had written to it")
+                )
             self.file: BinaryIO = path.open("wb" if size is None else "r+b")
             if size is None:  # perhaps a pipe or a device
                 return
             if os.fstat(self.file.fileno()).st_size < size:
                 self.file.close()
-                raise NeedsOperator(
-                    f"{path} is shorter than when the replay stopped: remove the checkpoint folder to start "
-                    "over"
-                )
+                raise NeedsOperator(_changed(path, "is shorter than when the replay stopped"))
             self.file.truncate(size)
             self.file.seek(size)
 
@@ -81,6 +82,10 @@ class OutputFile:
             with readable_errors(self._path, "written"):
                 self.file.write(data)
             self.size += len(data)
+
+
+def _changed(path: Path, how: str) -> str:
+    return f"{path} {how}: give the same files again, or remove the checkpoint folder to start over"
 
 
 def _bodies(messages: Sequence[Message]) -> bytes:

@@ -189,8 +189,8 @@ class FileStream:
         return self._lines.line if self._lines.at_end else None
 
     def log_end(self, partition: int) -> int:
-        """A number above every line: the real end is known only after reading the file."""
-        return sys.maxsize
+        """Number of lines in the file; until it is read to its end, a number above every line."""
+        return self._lines.line if self._lines.at_end else sys.maxsize
 
     def pause(self, partitions: Iterable[int]) -> None:
         """Deliver nothing from these partitions until `resume`."""

@@ -4,8 +4,8 @@ Rules
     - A snapshot is an immutable copy, taken right after a barrier. Scoring goes on while it is written.
     - A checkpoint is named by the next commit after it is durable, never before.
     - At most two snapshots of a partition are held: the one being written, and that of the newest barrier,
-      or of one a second before it. The latter is the next one to be written; a stop writes it, so that the
-      next owner replays almost nothing.
+      or of one shortly before it (`HOLD_SHARE`). The latter is the next one to be written; a stop writes it,
+      so that the next owner replays almost nothing. The end of a file is a stop.
     - A journal must have room for the next barrier before that barrier is made. A full one holds its
       partition back until a checkpoint is written.
     - Nothing is deleted that a committed journal could need (`expired`).
@@ -27,8 +27,8 @@ from detector.shell import calls
 from detector.shell.runner.owned import Owned
 from detector.shell.runner.shared import Shared
 
-LAST_BARRIERS_MIN = 2  # a stop writes a checkpoint that saves so many: the replay of one takes no longer
-HOLD_EVERY_S = 1.0  # between two copies for a stop: barriers of a full log come several times a second
+LAST_BARRIERS_MIN = 2  # a stop writes another checkpoint if it saves so many: replaying one is as fast
+HOLD_SHARE = 0.02  # of the time, for copies that only a stop may need: barriers of a full log come fast
 COUNTED_MAX_S = 86_400.0  # of checkpoints of which only what changed is written
 RETRY_S = 5.0  # between two attempts to write a snapshot
 _KINDS = {
@@ -101,17 +101,19 @@ class Checkpointer:
     def take(self, owned: Owned) -> None:
         """Take a snapshot, in place of older ones whose write has not begun."""
         checkpoints = owned.checkpoints
-        checkpoints.held_s = -inf
+        checkpoints.hold_from_s = -inf
         self.hold(owned)
         if checkpoints.last is not None:
             del checkpoints.snapshots[0 if checkpoints.writing is None else 1 :]
             checkpoints.snapshots.append(checkpoints.last)
 
     def hold(self, owned: Owned) -> None:
-        """Hold a snapshot of the barrier just made, in place of an earlier one, if that is a second old."""
-        checkpoints, now_s = owned.checkpoints, self._clock.monotonic()
-        if self._objects.available and now_s - checkpoints.held_s >= HOLD_EVERY_S:
-            checkpoints.last, checkpoints.held_s = owned.partition.snapshot(), now_s
+        """Hold a snapshot of the barrier just made, in place of an earlier one, if copies cost little."""
+        checkpoints, began_s = owned.checkpoints, self._clock.monotonic()
+        if self._objects.available and began_s >= checkpoints.hold_from_s:
+            checkpoints.last = owned.partition.snapshot()
+            ended_s = self._clock.monotonic()
+            checkpoints.hold_from_s = ended_s + (ended_s - began_s) / HOLD_SHARE
             if len(checkpoints.snapshots) > (checkpoints.writing is not None):
                 checkpoints.snapshots[-1] = checkpoints.last  # it has waited, and need not be an older one
 
@@ -121,8 +123,9 @@ class Checkpointer:
         last, checkpoints.last = checkpoints.last, None
         if last is None or checkpoints.writing is not None:
             return
-        saved = sum(barrier.position <= last.position for barrier in owned.partition.journal.barriers)
-        if saved >= LAST_BARRIERS_MIN or (saved and owned.partition.journal.erases):
+        journal = owned.partition.journal
+        saved = sum(barrier.position <= last.position for barrier in journal.barriers)
+        if saved >= LAST_BARRIERS_MIN or (saved and (journal.erases or not journal.checkpoint)):
             checkpoints.snapshots = [last]
             self._write(owned)
 

@@ -45,7 +45,7 @@ class Checkpointing:
     named: str  # the checkpoint that the committed journal names; empty: none
     snapshots: list[Snapshot] = field(default_factory=list)  # not written yet, at most two
     last: Snapshot | None = None  # right after one of the newest barriers, for a stop
-    held_s: float = -inf  # monotonic, when `last` was taken
+    hold_from_s: float = -inf  # monotonic, when `last` may be taken again
     writing: Future[tuple[str, int]] | None = None  # write of the first snapshot: checkpoint's name, bytes
     failed_s: float = -inf  # monotonic, when the last write failed
     outdated: Journal | None = None  # committed; generations before it are to be deleted
