@@ -125,6 +125,9 @@ def _read(file: Path) -> bytes:
 def _show(found: Similar, topic: str) -> None:
     event = "the event" if found.offset is None else f"{topic}-{found.partition}-{found.offset}"
     out.print(f"{event}, in the embedding of checkpoint {found.checkpoint}", markup=False, highlight=False)
+    if not found.remembered:
+        words = "          not in it: placed as if it came next, with what is known of its entities there"
+        out.print(words, markup=False, highlight=False)
     if found.offset is not None and found.offset in found.values:
         out.print(f"          {_spelled(found.values[found.offset])}", markup=False, highlight=False)
     for kind, near in found.near.items():

@@ -281,6 +281,20 @@ class Auditor:
             raise NeedsOperator(f"checkpoint {name} is of partition {manifest.partition}, not {partition}")
         return ModelPart.from_canonical(manifest.config_json), state
 
+    def record(self, partition: int, offset: int) -> Record | None:
+        """Read one record again; None: the topic does not hold it any more, or not yet.
+
+        Raises
+        ------
+        OutsideError
+            Kafka or a registry is not available.
+        """
+        if offset < self._archive.beginning(partition):
+            return None
+        for records in map(self._with_schemas, self._archive.records(partition, offset, offset + 1)):
+            return next(iter(records), None)
+        return None
+
     def originals(self, restored: Restored, offsets: Sequence[int]) -> dict[int, View]:
         """Read events again, as alerts may show them; without those that the topic does not hold any more.
 
@@ -289,13 +303,10 @@ class Auditor:
         offsets
             Of records that the shard took as events.
         """
-        number, found = restored.partition.identity.partition, {}
-        kept, identity = self._archive.beginning(number), restored.partition.identity
+        identity = restored.partition.identity
         parser = Parser(restored.config.event, identity.entity_key, resources=identity.resources)
-        for offset in (one for one in offsets if one >= kept):
-            for records in map(self._with_schemas, self._archive.records(number, offset, offset + 1)):
-                found.update({record.offset: parser.view(record) for record in records})
-        return found
+        records = (self.record(identity.partition, offset) for offset in offsets)
+        return {record.offset: parser.view(record) for record in records if record is not None}
 
     def events(self, partition: int, start: int, stop: int) -> Iterator[tuple[ParsedEvent, View]]:
         """Yield the events at offsets in [start, stop), with their values as they came, masks left away.

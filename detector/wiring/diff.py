@@ -127,7 +127,7 @@ def diff(a: Path, b: Path) -> Diff:
     Raises
     ------
     ConfigError
-        A file cannot be read, has no alerts, or has more than `ALERTS_MAX`.
+        A file cannot be read, is none of alerts (an empty one is), or has more than `ALERTS_MAX`.
     """
     alerts = {name: _alerts(name, path) for name, path in (("A", a), ("B", b))}
     of_a, of_b = alerts["A"], alerts["B"]
@@ -163,7 +163,7 @@ def _alerts(name: str, path: Path) -> dict[str, RunAlert]:
         found[alert.alert_id] = alert
         if len(found) > ALERTS_MAX:
             raise _problem(name, path, f"at most {ALERTS_MAX:,} alerts")
-    if not found:
+    if not found and all(file.stat().st_size for file in _files(path)):
         raise _problem(name, path, "a file of alerts (JSON lines), or a folder with one")
     return found
 
@@ -192,14 +192,16 @@ def _quantiles(name: str, path: Path, wanted: Collection[str]) -> tuple[dict[str
 
 def _lines(path: Path, is_one: Callable[[bytes], bool]) -> Iterator[tuple[Path, int, bytes]]:
     """Lines of the files whose first line is one, with their numbers from 1 on."""
-    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-        if file.is_dir():
-            continue
+    for file in _files(path):
         with open_lines(file) as lines:
             for number, line in enumerate(lines, start=1):
                 if number == 1 and not is_one(line):
                     break
                 yield file, number, line
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for file in sorted(path.iterdir()) if not file.is_dir()] if path.is_dir() else [path]
 
 
 def _problem(name: str, path: Path, allowed: str) -> ConfigError:

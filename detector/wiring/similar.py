@@ -33,6 +33,7 @@ class Similar:
     partition: int
     checkpoint: str
     offset: int | None  # of the event; None: it was given as a record
+    remembered: bool  # else it is placed as if it came next, with what is known of its entities now
     near: Mapping[Among, Sequence[Neighbour]]
     values: Mapping[int, Mapping[str, Any]]  # of the events named here, as alerts may show them, by offset
 
@@ -76,14 +77,17 @@ def similar(
                 continue
             restored = auditor.restored(number)
             embedded_in(restored)
-            found = nearby(restored.partition, wanted, among, count)
+            found, remembered = nearby(restored.partition, wanted, among, count), True
+            if found is None and wanted.offset is not None:
+                record, remembered = auditor.record(number, wanted.offset), False
+                found = None if record is None else as_next(restored.partition, record, among, count)
             if found is None:
                 continue
             if isinstance(found, Rejected):
+                named = "--file" if wanted.record is not None else f"offset {wanted.offset}"
                 allowed = f"an event of the schema: {found.detail}"
-                problem = Problem(path="--file", value=found.reason, allowed=allowed)
-                raise ConfigError("command line", [problem])
-            offset, near = found
+                raise ConfigError("command line", [Problem(path=named, value=found.reason, allowed=allowed)])
+            offset, near = found if remembered else (wanted.offset, found[1])
             others = [one.offset for kind in near.values() for one in kind]
             offsets = sorted({one for one in (offset, *others) if one is not None})
             views = auditor.originals(restored, offsets)
@@ -91,15 +95,17 @@ def similar(
                 partition=number,
                 checkpoint=restored.name,
                 offset=offset,
+                remembered=remembered,
                 near=near,
                 values={at: {**view.entities, **view.values} for at, view in views.items()},
             )
-    named = f"event {wanted.event_id!r}" if wanted.offset is None else f"offset {wanted.offset}"
+    if wanted.offset is not None:
+        raise NeedsOperator(f"partition {partition}: there is no record at offset {wanted.offset} any more")
     where = "no partition remembers" if partition is None else f"partition {partition} does not remember"
     raise NeedsOperator(
-        f"{where} {named}: it came after the newest checkpoint, is older than what is kept for labels "
-        "(labels.answerable_for) or was not sampled, or nothing is kept (no feedback topic). Give the event "
-        "itself with --file"
+        f"{where} event {wanted.event_id!r}: it came after the newest checkpoint, is older than what is kept "
+        "for labels (labels.answerable_for) or was not sampled, or nothing is kept (no feedback topic). Give "
+        "its place with --offset, or the event itself with --file"
     )
 
 
@@ -132,21 +138,29 @@ def nearby(
     tuple, Rejected or None
         None: the shard does not remember the event, or has no model yet.
     """
-    embedded = partition.embedded
-    if not embedded.ready:
-        return None
-    space, offset = SearchedSpace(embedded), None
     if wanted.record is not None:
-        looked = partition.look([Record(partition.position, 0, None, wanted.record)])
-        if looked.rejected:
-            return looked.rejected[0]
-        assert looked.examples is not None
-        event = looked.examples
-    else:
-        key = partition.identity.entity_key
-        hashed = None if wanted.event_id is None else id_hash(wanted.event_id, key)
-        known = space.event(offset=wanted.offset, id_hash=hashed)
-        if known is None:
-            return None
-        offset, event = known
+        return as_next(partition, Record(0, 0, None, wanted.record), among, count)
+    if not partition.embedded.ready:
+        return None
+    space = SearchedSpace(partition.embedded)
+    key = partition.identity.entity_key
+    hashed = None if wanted.event_id is None else id_hash(wanted.event_id, key)
+    known = space.event(offset=wanted.offset, id_hash=hashed)
+    if known is None:
+        return None
+    offset, event = known
     return offset, {kind: space.similar(event, kind, count=count, without=offset) for kind in among}
+
+
+def as_next(
+    partition: Partition, record: Record, among: Sequence[Among], count: int
+) -> tuple[None, dict[Among, list[Neighbour]]] | Rejected | None:
+    """As `nearby`, for a record as if it came next."""
+    if not partition.embedded.ready:
+        return None
+    looked = partition.look([record._replace(offset=partition.position)])
+    if looked.rejected:
+        return looked.rejected[0]
+    assert looked.examples is not None
+    space = SearchedSpace(partition.embedded)
+    return None, {kind: space.similar(looked.examples, kind, count=count) for kind in among}

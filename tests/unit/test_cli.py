@@ -528,6 +528,12 @@ def test_what_an_event_is_near_to_is_found_in_the_checkpoint_of_a_replay(
     assert similar("--file", "event.json").code == 0
     (tmp_path / "event.json").write_text("{}")
     refused(similar("--file", "event.json"), "--file", "missing")
+    later = similar("--offset", "1199", "--json")  # after the newest checkpoint
+    assert later.code == 0
+    assert json.loads(later.out)["remembered"] is False
+    assert json.loads(later.out)["values"]["1199"]["amount"] > 0.0
+    assert "as if it came next" in similar("--alert", "transactions-0-1199").out
+    assert similar("--offset", "1200").code == 3
     assert similar("--event", "nobody").code == 3
     refused(similar("--alert", "other-0-7"), "--alert", "transactions-PARTITION-OFFSET")
     refused(similar("--event", "t100", "--offset", "7"), "--event, --alert, --offset and --file")

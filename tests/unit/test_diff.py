@@ -37,6 +37,14 @@ def write(path: Path, *rows: dict[str, Any]) -> Path:
     return path
 
 
+def test_a_run_without_alerts_is_one(tmp_path: Path) -> None:
+    (tmp_path / "none").mkdir()
+    (tmp_path / "none" / "alerts.jsonl").touch()
+    some = write(tmp_path / "some.jsonl", alert(1))
+    for empty in (tmp_path / "none", tmp_path / "none" / "alerts.jsonl"):
+        assert len(wiring.diff(some, empty).only_a) == 1
+
+
 def test_alerts_of_one_run_alone_are_told_with_why_the_other_gave_none(tmp_path: Path) -> None:
     a = write(tmp_path / "a" / "alerts.jsonl", *map(alert, (1, 2, 3, 4))).parent
     changed = alert(4, severity="high", reasons=[{"field": "merchant", "code": "contact"}])
@@ -58,7 +66,6 @@ def test_alerts_of_one_run_alone_are_told_with_why_the_other_gave_none(tmp_path:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"", "a file of alerts"),
         (b'{"some": "thing"}\n', "a file of alerts"),
         (b'{"alert_id": "t-0-1"}\n', "line 1"),
         (json.dumps(alert(1)).encode() + b"\n{\n", "line 2"),

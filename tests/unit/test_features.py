@@ -538,6 +538,15 @@ def test_a_unit_is_the_95_percent_quantile_of_magnitudes() -> None:
     assert Units.read(both).units == pytest.approx([950.0, 1.0], rel=1e-3)
 
 
+def test_units_that_change_again_and_again_stay_numbers() -> None:
+    units = Units(np.array([1e5, 1e-5, 7.0]))
+    for _ in range(10):
+        units = units.times(np.array([1e100, 1e-100, 1.0]))
+    values = units.restore(units.scale(np.array([[1e9, -1e-9, 3.0], [0.0, 0.0, 0.0]])))
+    assert np.isfinite(values).all()
+    assert values[:, 2] == pytest.approx([3.0, 0.0])
+
+
 def test_profiles_continue_from_their_state() -> None:
     rng = np.random.default_rng(0)
     stream = [

@@ -16,6 +16,7 @@ from detector.core.features.layout import Layout
 UNIT_QUANTILE = 0.95
 # A value of more units than this counts as this many: the quotient of two doubles may overflow.
 RATIO_MAX = 1e300
+UNIT_MIN, UNIT_MAX = 1e-300, 1e300  # streams that change their units again and again end here
 ZEROS_MAX = 7
 # Above this, doubles have no hundredths.
 WHOLE_MAX = 2.0**46
@@ -118,6 +119,11 @@ class Units:
             size = float(np.quantile(known, UNIT_QUANTILE)) if len(known) else 0.0
             units[column] = size if size > 0.0 else 1.0
         return cls(units)
+
+    def times(self, factors: NDArray[np.float64]) -> Units:
+        """Units after a change by (J,) factors; within `UNIT_MIN` and `UNIT_MAX`."""
+        with np.errstate(over="ignore", under="ignore"):
+            return Units(np.clip(self.units * factors, UNIT_MIN, UNIT_MAX))
 
     def scale(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Bring (n, J) values to the scale on which the model works; finite for all that is finite."""

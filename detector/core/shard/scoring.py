@@ -256,7 +256,7 @@ class Scorer:
     def follow_units(self, shift: Shift) -> None:
         """Take other units; everything is then as it was before the shift."""
         assert shift.factors is not None
-        self.units = Units(self.units.units * shift.factors)
+        self.units = self.units.times(shift.factors)
         self.profiles.follow_units(shift.before.population, shift.before.time)
         if shift.before.calibration is not None:
             self.calibration.load(shift.before.calibration)
@@ -266,7 +266,7 @@ class Scorer:
         before, rows = core.filled().numerics, shift.rows
         factors = moved_units(before, rows.numerics, self.units.units)
         values = self.units.restore(rows.numerics)
-        self.units = Units(self.units.units * factors)
+        self.units = self.units.times(factors)
         rows.numerics[:] = self.units.scale(values)
         self.profiles.begin_again(rows, shift.before.population, factors)
         self.calibration.forget()
