@@ -181,12 +181,12 @@ def _config(rng: np.random.Generator, columns: list[tuple[str, str]], entities: 
     if numerics and rng.random() < 0.7:
         event["exposure"] = numerics[0]
     share = float(rng.choice([0.001, 0.01, 0.2]))
-    settings = _settings(rng) if rng.random() < 0.5 else {}
-    alerts = {"budget": {"share": share}, **settings.pop("alerts", {})}
-    return ModelPart.model_validate({"event": event, "alerts": alerts, "model": settings, "feedback": True})
+    model = settings(rng) if rng.random() < 0.5 else {}
+    alerts = {"budget": {"share": share}, **model.pop("alerts", {})}
+    return ModelPart.model_validate({"event": event, "alerts": alerts, "model": model, "feedback": True})
 
 
-def _settings(rng: np.random.Generator) -> dict[str, Any]:
+def settings(rng: np.random.Generator) -> dict[str, Any]:
     """Sections of settings that nobody would choose."""
 
     def one(*values: Any) -> Any:

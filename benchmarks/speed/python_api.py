@@ -11,8 +11,6 @@ tenth. Time is the process's CPU time, all threads; start-up is not in it. The r
 
 from __future__ import annotations
 
-import detector  # isort: skip  # before numpy, so that both compute in this process
-
 import argparse
 from collections.abc import Callable
 from itertools import chain, islice
