@@ -48,7 +48,6 @@ def by_detector(frame: Any) -> list[float]:
 
 
 def main() -> None:
-    assert detector.__version__
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--events", type=int, default=100_000)
     parser.add_argument("--rounds", type=int, default=3)
