@@ -230,7 +230,12 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
     for what, count in counts:
         if count:
             err.print(f"  {what}: {count:,}")
-    if labels and not any(outcomes.values()):
+    partitions = replayed.telemetry.partitions.values()
+    waiting = max((one.standing.feedback_pending or 0 for one in partitions), default=0)
+    if labels and waiting:
+        said = "  feedback after the last update of the model, not used (with --receipts it is)"
+        err.print(f"{said}: {waiting:,}", soft_wrap=True)
+    elif labels and not any(outcomes.values()):
         err.print("  feedback: none was read")
     if 2 * rejected > totals.received:
         err.print(

@@ -1,0 +1,143 @@
+"""What it costs to treat segments alike: average precision and recall, against the ratio of alert rates.
+
+    python -m benchmarks.quality.mitigation [--seeds 0-2] [--events 150000]
+
+Simulated cards with eight fields that are constant per customer. A quarter of the customers, group B of the
+field `group` (`use: segment`, so no model sees it), spend less regularly than the others: a tenth of their
+payments is multiplied by a lognormal factor. One of the constant fields tells the group. Frauds are the same
+in both groups. Each row is another configuration, but for the last: it takes the scores of the first one, and
+the highest of each group.
+
+The first tenth is left out. Alerts are the highest 1 % of scores, in hindsight. *recall* is the share of the
+frauds among them, *ratio* that of group B's alert rate to the rate of all, with its 95 % interval, as
+`detector report bias` has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import yaml
+
+from benchmarks.embedding.runs import seeds_of
+from benchmarks.quality.inputs import read_scores
+from benchmarks.quality.metrics import BoolArray, FloatArray, average_precision
+from detector import wiring
+from detector.config.load import load_mapping
+from detector.demo import simulation
+from detector.demo.simulation.cards import ATTRIBUTES
+from detector.fairness.rates import rates
+from detector.testing import MemoryLog
+
+PRESET = Path(__file__).parents[2] / "configs" / "simulate.yaml"
+TELLING = "segment"  # the constant field by which customers are of group B
+IRREGULAR_SHARE, IRREGULAR_SPREAD = 0.1, 1.0
+WARM_UP, BUDGET = 0.1, 0.01
+KEPT_OUT: Mapping[str, tuple[str, ...]] = {
+    "as it is": (),
+    "without the field that tells the group": (TELLING,),
+    "without all constant fields": tuple(ATTRIBUTES),
+    "without the amount": ("amount",),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Written:
+    """A stream in a file, and what is known of its n events."""
+
+    events: Path
+    frauds: BoolArray
+    in_b: BoolArray
+    cards: np.ndarray[Any, np.dtype[np.int64]]
+
+
+def written(folder: Path, seed: int, count: int) -> Written:
+    """Write the stream of a seed."""
+    traffic = simulation.traffic("cards", seed=seed, events=count, attributes=len(ATTRIBUTES))
+    rng, path = np.random.default_rng(seed), folder / "events.jsonl"
+    frauds, groups, cards = set[str](), list[bool](), list[int]()
+    with path.open("wb") as file:
+        for day in traffic.days:
+            frauds |= {str(row[0]) for row in traffic.label_rows(day)}
+            for event in traffic.to_events(day):
+                is_b = str(event[TELLING]).endswith(" 0")
+                if is_b and str(event["event_id"]) not in frauds and rng.random() < IRREGULAR_SHARE:
+                    factor = float(np.exp(rng.normal(0.0, IRREGULAR_SPREAD)))
+                    event["amount"] = round(float(str(event["amount"])) * factor, 2)
+                event["group"] = "B" if is_b else "A"
+                groups.append(is_b)
+                cards.append(int(str(event["card"])[1:]))
+                file.write(msgspec.json.encode(event) + b"\n")
+    fraudulent = np.array([str(number) in frauds for number in range(len(groups))])
+    return Written(events=path, frauds=fraudulent, in_b=np.array(groups), cards=np.array(cards))
+
+
+def config(kept_out: tuple[str, ...]) -> Mapping[str, Any]:
+    """The preset with constant fields and the group; `kept_out`: fields that no model sees."""
+    stated = yaml.safe_load(PRESET.read_text(encoding="utf-8"))
+    fields = stated["event"]["fields"]
+    for name, values in ATTRIBUTES.items():
+        fields.append({"name": name, "path": name, "type": "categorical" if values else "numeric"})
+    for field in fields:
+        if field["name"] in kept_out:
+            field["use"] = "context"
+    fields.append({"name": "group", "path": "group", "type": "categorical", "use": "segment"})
+    if "amount" in kept_out:
+        del stated["event"]["exposure"]
+    return {**stated, "alerts": {"budget": {"share": 0.01}}}
+
+
+def scores_of(stream: Written, kept_out: tuple[str, ...], folder: Path) -> FloatArray:
+    """Scores by a configuration."""
+    scores = folder / "scores.csv"
+    plan = wiring.Replay(events=stream.events, scores=scores)
+    wiring.replay(load_mapping(config(kept_out), "mitigation"), {}, plan, MemoryLog(), lambda _: None)
+    return read_scores(scores).score
+
+
+def highest(score: FloatArray, where: BoolArray) -> BoolArray:
+    """The budget's share of the events that are asked for: those with the highest scores."""
+    alert = np.zeros(len(score), bool)
+    ranked = np.flatnonzero(where)[np.argsort(-score[where], kind="stable")]
+    alert[ranked[: round(BUDGET * len(ranked))]] = True
+    return alert
+
+
+def show(seed: int, what: str, stream: Written, score: FloatArray, *, apart: bool = False) -> None:
+    """Print a row; `apart`: a budget for each group."""
+    judged = slice(int(WARM_UP * len(score)), None)
+    frauds, in_b, score = stream.frauds[judged], stream.in_b[judged], score[judged]
+    groups = (in_b, ~in_b) if apart else (np.ones(len(score), bool),)
+    alert = np.any([highest(score, group) for group in groups], axis=0)
+    compared = rates(["A", "B"], in_b.astype(np.int64), stream.cards[judged], alert)
+    [b] = [rate for rate in compared if rate.group == "B"]
+    figures = f"{average_precision(frauds, score):.3f} | {alert[frauds].mean():.3f}"
+    print(f"| {seed} | {what} | {figures} | {b.ratio:.2f} ({b.low:.2f} to {b.high:.2f}) |", flush=True)
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seeds", type=seeds_of, default=seeds_of("0-2"))
+    parser.add_argument("--events", type=int, default=150_000)
+    options = parser.parse_args()
+    print("| seed | configuration | AP | recall | ratio of B |\n|---|---|---|---|---|")
+    for seed in options.seeds:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            stream = written(folder, seed, options.events)
+            found = {what: scores_of(stream, names, folder) for what, names in KEPT_OUT.items()}
+            for what, score in found.items():
+                show(seed, what, stream, score)
+            show(seed, "a budget for each group", stream, next(iter(found.values())), apart=True)
+
+
+if __name__ == "__main__":
+    main()
