@@ -78,7 +78,7 @@ def test_days_without_events_are_not_compared() -> None:
 
 
 def test_columns_are_compared_over_their_own_days() -> None:
-    """After one column drifted fast, its weeks are nearer than those of the others: each has its own limit."""
+    """After one column drifted fast, its weeks are nearer than those of the others. Each has its limit."""
     rng = np.random.default_rng(7)
     both, alone = Seasons(np.zeros(3, dtype=bool)), [Seasons(np.zeros(1, dtype=bool)) for _ in range(3)]
     for day in range(60):
