@@ -151,6 +151,16 @@ class Prometheus(Server):
         return float(found["value"][1])
 
 
+def backfill(folder: Path, series: str, value: float, ages_s: range) -> None:
+    """Give a Prometheus that starts in this folder a past: a series that had this value at these ages."""
+    now_s = time.time()
+    file = folder / "past.txt"
+    lines = [f"{series} {value} {now_s - age_s:.3f}" for age_s in ages_s]
+    file.write_text("\n".join([*lines, "# EOF", ""]))
+    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(file), str(folder / "tsdb")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 class Hook(ThreadingHTTPServer):
     """The receiver of `detector notify`, which answers with `status`."""
 

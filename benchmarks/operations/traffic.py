@@ -102,7 +102,7 @@ class Analysts(threading.Thread):
         self._deployment = deployment
         self._ended = threading.Event()
         self.malformed = 0  # so many records more are not understood
-        self.repeated = 0  # so many times more the newest answer is sent again
+        self.notes = 0  # so many notes more are written about the newest alert
 
     def finish(self) -> None:
         """Answer no more."""
@@ -118,19 +118,20 @@ class Analysts(threading.Thread):
             isolation_level="read_committed",
         )
         producer = KafkaProducer(bootstrap_servers=servers, max_block_ms=1000, retries=1000)
-        newest = b""
+        note = b""
         while not self._ended.is_set():
             with suppress(Exception):
                 for records in consumer.poll(timeout_ms=500).values():
                     for record in records:
                         alert = json.loads(record.value)
                         label = "fraud" if (alert["at_risk"]["event"] or 0.0) > FRAUD_ABOVE else "legitimate"
-                        answer = {"time": alert["event_time"], "event_id": alert["event_id"], "label": label}
-                        newest = json.dumps(answer).encode()
-                        producer.send(topics["feedback"], value=newest)
-                while newest and self.repeated > 0:
-                    self.repeated -= 1
-                    producer.send(topics["feedback"], value=newest)
+                        about = {"time": alert["event_time"], "event_id": alert["event_id"]}
+                        note = json.dumps({**about, "kind": "note", "text": "looked at"}).encode()
+                        answer = json.dumps({**about, "label": label}).encode()
+                        producer.send(topics["feedback"], value=answer)
+                while note and self.notes > 0:
+                    self.notes -= 1
+                    producer.send(topics["feedback"], value=note)
                 while self.malformed > 0:
                     self.malformed -= 1
                     producer.send(topics["feedback"], value=b'{"label": "frod"}')
