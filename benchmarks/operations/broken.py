@@ -20,7 +20,7 @@ FENCES = 6
 MEMORY_BYTES = 5 << 30  # more than a member may need
 STORE_BYTES = 256 << 20
 NOTES = 3000
-ODD_SHARE, ODD_ALERTS = 0.2, 60
+ODD_SHARE = 0.05
 BARRIERS_BYTES = 800  # of a journal that holds some barriers
 
 Block = Iterator[None]
@@ -35,7 +35,7 @@ def member_dies(world: World) -> Block:
 
 @contextmanager
 def targets_are_forgotten(world: World) -> Block:
-    world.scrape(nobody=True)
+    world.scrape(without=world.members)
     yield
     world.scrape()
 
@@ -268,20 +268,17 @@ def notes_flood(world: World) -> Block:
 
 @contextmanager
 def budget_is_lowered(world: World) -> Block:
-    """Amounts become a hundred times as high, which gives many alerts; somebody then lowers the budget."""
-    world.traffic.odd_share = ODD_SHARE
-    before = _alerts(world)
-    poll_until(lambda: _alerts(world) > before + ODD_ALERTS, timeout_s=300)
+    """A few alerts a day are allowed, and some amounts become a hundred times as high.
+
+    They are too few for a shift that the model follows: that would cancel what was overdrawn.
+    """
     for member in world.members:
         world.restart(member, 'alerts.budget={"share": null, "per_day": 24}')
+    world.traffic.odd_share = ODD_SHARE
     yield
     world.traffic.odd_share = 0.0
     for member in world.members:
         world.restart(member)
-
-
-def _alerts(world: World) -> float:
-    return sum(daemon.metric("detector_alerts_total") for daemon in world.members.values())
 
 
 def during(part: str, name: str, value: float) -> Callable[[World], AbstractContextManager[None]]:

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from benchmarks.operations.broken import CAUSES, FAULTS
-from benchmarks.operations.servers import RULES, Alertmanager, Prometheus, Webhook, backfill
+from benchmarks.operations.servers import RULES, Alertmanager, Prometheus, Webhook, backfill, notifying
 from benchmarks.operations.world import EVENTS_PER_S, World
 from tests.kafka.broker import PLAINTEXT, KafkaBroker
 from tests.kafka.waiting import poll_until
@@ -150,7 +150,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         world.traffic.start()
         world.analysts.start()
         webhook = Webhook()
-        targets = {"detector": [], "detector-notify": [stack.enter_context(world.notify())]}
+        targets = {
+            "detector": [],
+            "detector-notify": [stack.enter_context(notifying(world.deployment, folder, world.receiver))],
+        }
         manager = stack.enter_context(Alertmanager(folder, webhook))
         # DetectorNoTraffic compares with yesterday and with a week ago.
         past_s = range(round(PAST_S / given.faster), 300, -60)

@@ -19,6 +19,7 @@ from detector.demo.simulation.handbook import SimulationConfig, simulate, to_eve
 from tests.kafka.daemons import Deployment
 
 TICK_S = 0.2
+CHANNELS = ("shop", "shop", "shop", "web", "web", "phone")
 FRAUD_ABOVE = 220.0  # amount from which on the analysts call it fraud
 
 
@@ -38,6 +39,8 @@ class Traffic(threading.Thread):
         Share of the records that are no events.
     odd_share
         Share of the amounts that are a hundred times as large.
+    unreadable_share
+        Share of the distances that are no numbers.
     """
 
     def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float, now: bool = False) -> None:
@@ -46,7 +49,7 @@ class Traffic(threading.Thread):
         self._rng = random.Random(seed)
         self._seed, self._now = seed, now
         self._ended = threading.Event()
-        self.factor, self.broken_share, self.odd_share = 1.0, 0.0, 0.0
+        self.factor, self.broken_share, self.odd_share, self.unreadable_share = 1.0, 0.0, 0.0, 0.0
         self.sent = 0
         self._coming = self._events()
 
@@ -89,6 +92,9 @@ class Traffic(threading.Thread):
                 changed: dict[str, Any] = dict(event)
                 factor = 100.0 if self._rng.random() < self.odd_share else self.factor
                 changed["TX_AMOUNT"] = round(float(changed["TX_AMOUNT"]) * factor, 2)
+                changed["CHANNEL"] = self._rng.choice(CHANNELS)
+                unreadable = self._rng.random() < self.unreadable_share
+                changed["DISTANCE"] = "far" if unreadable else round(self._rng.expovariate(0.1), 1)
                 if self._now:
                     changed["TX_DATETIME"] = datetime.now(UTC).isoformat()
                 yield changed
