@@ -151,7 +151,9 @@ def _option(param: Any) -> str | None:
             str(getattr(choice, "value", choice)) for choice in param.type_descriptor.choices or ()
         )
     argument = param.param_type_name == "argument"
-    names = [value] if argument else [f"{name} {value}".rstrip() for name in param.opts]
+    names = (
+        [value] if argument else [f"{name} {value}".rstrip() for name in [*param.opts, *param.secondary_opts]]
+    )
     shown = [f"env var `{param.envvar}`"] if getattr(param, "envvar", None) else []
     default = param.default if not callable(param.default) else None
     if param.required:

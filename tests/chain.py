@@ -39,7 +39,7 @@ MALFORMED = b"{"
 class Answering:
     """Decides every feedback record at its barrier: the shard of partition 0 gives the receipt."""
 
-    waiting, room = 0, 1 << 30
+    waiting, oldest, room = 0, None, 1 << 30
     erased = False  # whether the last barrier had a record that begins with `ERASE`
 
     def __init__(self, identity: Identity) -> None:

@@ -4,6 +4,7 @@
     python -m benchmarks.drift faults [--seeds 3]
     python -m benchmarks.drift whole --folder DATA     # whole partitions, on the Handbook's stream
     python -m benchmarks.drift shard --folder DATA     # four of them; one drifts
+    python -m benchmarks.drift cost --folder DATA      # time per event
 
 Delays are in events since the change: at 500 events/s 5 minutes are 150,000.
 """
@@ -24,7 +25,7 @@ CHANGED_DAY = 12.3  # in the second week
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", choices=("quiet", "faults", "whole", "shard"))
+    parser.add_argument("what", choices=("quiet", "faults", "whole", "shard", "cost"))
     parser.add_argument("--streams", type=int, default=20)
     parser.add_argument("--first", type=int, default=100, help="seed of the first stream")
     parser.add_argument("--days", type=float, default=30.0)
@@ -39,6 +40,10 @@ def main() -> None:
 
         run = whole.main if options.what == "whole" else whole.one_of_four
         run(options.folder / "handbook.jsonl.gz", 32, 4 if options.what == "whole" else 12)
+    elif options.what == "cost":
+        from benchmarks.drift import cost
+
+        cost.main(options.folder)
     elif options.what == "quiet":
         pages = 0
         for seed in range(options.first, options.first + options.streams):

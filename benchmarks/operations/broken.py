@@ -19,6 +19,8 @@ FREEZE_S = 4.0  # shorter than a session
 FENCES = 6
 MEMORY_BYTES = 5 << 30  # more than a member may need
 STORE_BYTES = 256 << 20
+NOTES = 3000
+ODD_SHARE = 0.05
 BARRIERS_BYTES = 800  # of a journal that holds some barriers
 
 Block = Iterator[None]
@@ -33,7 +35,7 @@ def member_dies(world: World) -> Block:
 
 @contextmanager
 def targets_are_forgotten(world: World) -> Block:
-    world.scrape(nobody=True)
+    world.scrape(without=world.members)
     yield
     world.scrape()
 
@@ -257,6 +259,28 @@ def feedback_is_malformed(world: World) -> Block:
     yield
 
 
+@contextmanager
+def notes_flood(world: World) -> Block:
+    """A tool writes so many notes at once that barriers take them in for ten minutes, 16 at a time."""
+    world.analysts.notes = NOTES
+    yield
+
+
+@contextmanager
+def budget_is_lowered(world: World) -> Block:
+    """A few alerts a day are allowed, and some amounts become a hundred times as high.
+
+    They are too few for a shift that the model follows: that would cancel what was overdrawn.
+    """
+    for member in world.members:
+        world.restart(member, 'alerts.budget={"share": null, "per_day": 24}')
+    world.traffic.odd_share = ODD_SHARE
+    yield
+    world.traffic.odd_share = 0.0
+    for member in world.members:
+        world.restart(member)
+
+
 def during(part: str, name: str, value: float) -> Callable[[World], AbstractContextManager[None]]:
     """A part of the world has another value as long as the block lasts."""
 
@@ -281,6 +305,7 @@ FAULTS: dict[str, Callable[[World], AbstractContextManager[None]]] = {
     "DetectorLag": members_are_slow,
     "DetectorLagOfOnePartition": one_partition_is_slow,
     "DetectorLagUnknown": ends_are_unknown,
+    "DetectorNoTraffic": during("traffic", "events_per_s", 0.0),
     "DetectorMemoryNearBound": memory_leaks,
     "DetectorVersionsMixed": versions_are_mixed,
     "DetectorConfigsMixed": configurations_are_mixed,
@@ -297,8 +322,8 @@ FAULTS: dict[str, Callable[[World], AbstractContextManager[None]]] = {
     "DetectorRetentionShort": retention_shrinks,
     "DetectorStatesDiffer": numbers_differ,
     "DetectorFeedbackRefused": feedback_is_malformed,
-    "DetectorFeedbackPending": during("analysts", "repeated", 3000),
-    "DetectorBudgetUsedUp": during("traffic", "odd_share", 0.2),  # of amounts: a hundred times as high
+    "DetectorFeedbackPending": notes_flood,
+    "DetectorBudgetUsedUp": budget_is_lowered,
 }
 CAUSES: dict[str, set[str]] = {"DetectorJournalNearLimit": {"DetectorCheckpointsFail"}}
 """Alerts that tell the cause of another one, and so come with it."""

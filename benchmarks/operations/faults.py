@@ -24,15 +24,16 @@ from typing import Any, NamedTuple
 import yaml
 
 from benchmarks.operations.broken import CAUSES, FAULTS
-from benchmarks.operations.servers import RULES, Alertmanager, Prometheus, Webhook
-from benchmarks.operations.world import World
+from benchmarks.operations.servers import RULES, Alertmanager, Prometheus, Webhook, backfill, notifying
+from benchmarks.operations.world import EVENTS_PER_S, World
 from tests.kafka.broker import PLAINTEXT, KafkaBroker
 from tests.kafka.waiting import poll_until
 
 MARGIN_S = 60.0  # from the end of `for` until the page
 SETTLE_S = 60.0  # before the first fault
 AFTER_S = 10.0  # after each one, for others that come late
-PAGE_S, RESOLVE_S = 900.0, 900.0  # patience
+PAGE_S, RESOLVE_S = 1200.0, 900.0  # patience
+PAST_S = 8 * 86_400.0  # that Prometheus has from before the start
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
 _DURATION = re.compile(r"(?<=\[)(\d+)([smhdw])(?=\])|(?<=offset )(\d+)([smhdw])")
 _AGE_S = re.compile(r"(?<=process_start_time_seconds < )\d+")
@@ -149,8 +150,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         world.traffic.start()
         world.analysts.start()
         webhook = Webhook()
-        targets = {"detector": [], "detector-notify": [stack.enter_context(world.notify())]}
+        targets = {
+            "detector": [],
+            "detector-notify": [stack.enter_context(notifying(world.deployment, folder, world.receiver))],
+        }
         manager = stack.enter_context(Alertmanager(folder, webhook))
+        # DetectorNoTraffic compares with yesterday and with a week ago.
+        past_s = range(round(PAST_S / given.faster), 300, -60)
+        backfill(folder, 'job:detector_events_received:rate5m{job="detector"}', EVENTS_PER_S, past_s)
         world.prometheus = stack.enter_context(Prometheus(folder, targets, file, manager.address))
         world.scrape()
         time.sleep(SETTLE_S)

@@ -1,10 +1,11 @@
 """Every query of the dashboards on a real run: `python -m benchmarks.operations.live --pictures docs/images`.
 
-A real broker, two daemons, a real Prometheus. Traffic runs, analysts answer; amounts are then multiplied, a
-producer sends records that are no events, and the broker is killed and started again. Afterwards every query
-of every panel, with its variables filled in, is asked over the run:
+A real broker, two daemons, `detector notify`, a real Prometheus. Traffic runs, analysts answer; amounts are
+then multiplied, a producer sends records that are no events and values that cannot be read, and the broker is
+killed and started again. Afterwards every query of every panel, with its variables filled in, every recorded
+series and every series that an alert asks for is asked over the run:
 
-- it must return numbers, unless the panel says what it is empty without, and that was not in use;
+- it must return numbers;
 - what a panel is for must be seen in it (`CLAIMS`).
 
 The exemplars that Prometheus stored name events: `detector explain` must compute the newest of them again.
@@ -15,19 +16,23 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.operations.pictures import draw
-from benchmarks.operations.servers import ROOT, Prometheus
+from benchmarks.operations.servers import ROOT, RULES, Hook, Prometheus, notifying
 from benchmarks.operations.traffic import Analysts, Traffic
 from tests.kafka.broker import PLAINTEXT, KafkaBroker
-from tests.kafka.daemons import Daemon, Deployment
+from tests.kafka.daemons import HANDBOOK_EVENT, Daemon, Deployment
 from tests.kafka.waiting import poll_until
 
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -39,10 +44,15 @@ CONFIG = {
     },
     "alerts": {"budget": {"share": 0.01}, "exploration_share": 0.3},
 }
+MORE_FIELDS = [
+    {"name": "channel", "path": "CHANNEL", "type": "categorical"},
+    {"name": "distance", "path": "DISTANCE", "type": "numeric"},
+]
 KAFKA = {"session_timeout_ms": 8000, "transaction_timeout_ms": 4000}
 STEP_S = 5
 STEADY_S, DRIFT_S, OUTAGE_S, CALM_S = 120.0, 150.0, 30.0, 60.0
 HISTORY_EVENTS = 130_000  # drift is judged after eight days of event time, and from panes of 2,048 events
+SELECTOR = re.compile(r"\b(?:\w+:\w+:\w+|detector_\w+|process_\w+|up)\b(?:\{[^}]*\})?")
 VARIABLES = {"$job": "detector", "$instance": ".*", "$__rate_interval": "30s"}
 
 Answer = list[dict[str, Any]]
@@ -87,7 +97,9 @@ def filled(query: str) -> str:
     return query
 
 
-def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[float, float, Prometheus]:
+def run(
+    stack: ExitStack, deployment: Deployment, broker: KafkaBroker, folder: Path
+) -> tuple[float, float, Prometheus]:
     """Run through everything; returns when it began and ended, and Prometheus, still running."""
     traffic = Traffic(deployment, seed=3, events_per_s=250.0)
     analysts = Analysts(deployment)
@@ -98,8 +110,9 @@ def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[floa
         raise SystemExit(first.log()[-3000:])
     deployment.await_done(1200)
     traffic.start()
-    prometheus = Prometheus(folder, {"detector": [_address(first)]})
-    prometheus.__enter__()
+    notify = stack.enter_context(notifying(deployment, folder, Hook()))
+    targets = {"detector": [_address(first)], "detector-notify": [notify]}
+    prometheus = stack.enter_context(Prometheus(folder, targets))
     began_s = time.time()
     time.sleep(10)
     second = deployment.start()
@@ -108,7 +121,7 @@ def run(deployment: Deployment, broker: KafkaBroker, folder: Path) -> tuple[floa
     for what, seconds in (("steady", STEADY_S), ("drift", DRIFT_S), ("outage", OUTAGE_S), ("calm", CALM_S)):
         print(f"{what}: {seconds:.0f} s, {traffic.sent:,} events sent", flush=True)
         traffic.factor = 1.0 if what == "steady" else 3.0
-        traffic.broken_share = 0.02 if what == "drift" else 0.0
+        traffic.broken_share = traffic.unreadable_share = 0.02 if what == "drift" else 0.0
         analysts.malformed = 5 if what == "drift" else 0
         if what == "outage":
             broker.kill()
@@ -129,7 +142,7 @@ def ask(prometheus: Prometheus, began_s: float, ended_s: float) -> tuple[dict[st
     """Ask every query; returns the answers by dashboard and panel, and what is wrong."""
     answers: dict[str, Any] = {}
     wrong: list[str] = []
-    asked = empty = 0
+    asked, empty = 0, []
     for file in sorted(GRAFANA.glob("*.json")):
         board = json.loads(file.read_text())
         for panel in board["panels"]:
@@ -144,14 +157,23 @@ def ask(prometheus: Prometheus, began_s: float, ended_s: float) -> tuple[dict[st
             for target, (_, answer) in zip(panel["targets"], found, strict=True):
                 asked += 1
                 if not numbers(answer):
-                    empty += 1
-                    if "Empty without" not in panel["description"]:
-                        wrong.append(f"{board['uid']}: {panel['title']}: no data: {filled(target['expr'])}")
+                    empty.append(f"{board['uid']}: {panel['title']}: no data: {filled(target['expr'])}")
             claim = CLAIMS.get((board["uid"], panel["title"]))
             if claim is not None and not (values and claim[1](values)):
                 wrong.append(f"{board['uid']}: {panel['title']} does not show {claim[0]}")
-    print(f"{asked} queries, {asked - empty} returned numbers, {len(CLAIMS)} claims, {len(wrong)} wrong")
+    wrong += empty
+    print(f"{asked} queries, {asked - len(empty)} returned numbers, {len(CLAIMS)} claims, {len(wrong)} wrong")
     return answers, wrong
+
+
+def ask_rules(prometheus: Prometheus, began_s: float, ended_s: float) -> list[str]:
+    """Ask every recorded series, and every series that an alert asks for; returns those without numbers."""
+    rules = [rule for group in yaml.safe_load(RULES.read_text())["groups"] for rule in group["rules"]]
+    wanted = {rule["record"] for rule in rules if "record" in rule}
+    wanted |= {found for rule in rules if "alert" in rule for found in SELECTOR.findall(rule["expr"])}
+    empty = [one for one in sorted(wanted) if not numbers(prometheus.range(one, began_s, ended_s, STEP_S))]
+    print(f"rules: {len(wanted)} series, {len(wanted) - len(empty)} returned numbers")
+    return [f"rules: no data: {one}" for one in empty]
 
 
 def explain(prometheus: Prometheus, deployment: Deployment, began_s: float, ended_s: float) -> list[str]:
@@ -177,24 +199,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pictures", type=Path, help="Folder for a PNG of each dashboard.")
     parser.add_argument("--answers", type=Path, help="File for the answers, as JSON.")
     given = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as name, KafkaBroker(listeners=[PLAINTEXT]) as broker:
-        folder = Path(name)
-        sides = ("feedback", "exchange", "receipts", "case_updates")
-        with Deployment(
-            broker.bootstrap, folder, "ops", partitions=2, config=CONFIG, kafka=KAFKA, sides=sides
-        ) as deployment:
-            began_s, ended_s, prometheus = run(deployment, broker, folder)
-            try:
-                answers, wrong = ask(prometheus, began_s, ended_s)
-                wrong += explain(prometheus, deployment, began_s, ended_s)
-                firing = {
-                    alert["labels"]["alertname"]
-                    for alert in prometheus.alerts()
-                    if alert["state"] == "firing"
-                }
-                print(f"firing at the end: {', '.join(sorted(firing)) or 'nothing'}")
-            finally:
-                prometheus.__exit__(None, None, None)
+    event = {**HANDBOOK_EVENT, "fields": [*HANDBOOK_EVENT["fields"], *MORE_FIELDS]}
+    sides = ("feedback", "exchange", "receipts", "case_updates")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        broker = stack.enter_context(KafkaBroker(listeners=[PLAINTEXT]))
+        config = {**CONFIG, "event": event}
+        deployment = stack.enter_context(
+            Deployment(broker.bootstrap, folder, "ops", partitions=2, config=config, kafka=KAFKA, sides=sides)
+        )
+        began_s, ended_s, prometheus = run(stack, deployment, broker, folder)
+        answers, wrong = ask(prometheus, began_s, ended_s)
+        wrong += ask_rules(prometheus, began_s, ended_s)
+        wrong += explain(prometheus, deployment, began_s, ended_s)
+        alerts = prometheus.alerts()
+        firing = {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
+        print(f"firing at the end: {', '.join(sorted(firing)) or 'nothing'}")
     if given.answers is not None:
         given.answers.write_text(json.dumps({"began_s": began_s, "answers": answers}))
     if given.pictures is not None:

@@ -106,7 +106,7 @@ def _text(value: float, unit: str) -> str:
     if math.isnan(value):
         return "?"
     if unit == "percentunit":
-        return f"{100 * value:.3g} %"
+        return f"{100 * value:,.0f} %" if abs(value) >= 1 else f"{100 * value:.3g} %"
     if unit == "bytes":
         for name, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
             if abs(value) >= size:

@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import sys
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,8 @@ from typing import Any, Self
 import yaml
 
 from tests.kafka.broker import free_ports
+from tests.kafka.daemons import Deployment
+from tests.kafka.distribution import ends_with_us
 from tests.kafka.waiting import poll_until
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +155,16 @@ class Prometheus(Server):
         return float(found["value"][1])
 
 
+def backfill(folder: Path, series: str, value: float, ages_s: range) -> None:
+    """Give a Prometheus that starts in this folder a past: a series that had this value at these ages."""
+    now_s = time.time()
+    file = folder / "past.txt"
+    lines = [f"{series} {value} {now_s - age_s:.3f}" for age_s in ages_s]
+    file.write_text("\n".join([*lines, "# EOF", ""]))
+    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", str(file), str(folder / "tsdb")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
 class Hook(ThreadingHTTPServer):
     """The receiver of `detector notify`, which answers with `status`."""
 
@@ -162,6 +176,24 @@ class Hook(ThreadingHTTPServer):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}/"
+
+
+@contextmanager
+def notifying(deployment: Deployment, folder: Path, hook: Hook) -> Iterator[str]:
+    """`detector notify` as a process, with this receiver; where its page is."""
+    tree = json.loads(deployment.config.read_text())
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    receiver = {"name": "desk", "kind": "webhook", "url": hook.url, "rate": 6000}
+    tree = {key: tree[key] for key in ("event", "kafka", "topics")}
+    tree["notify"] = {"start": "latest", "address": address, "receivers": [receiver]}
+    file = folder / "notify.yaml"
+    file.write_text(json.dumps(tree))
+    command = [sys.executable, "-m", "detector", "notify", "--config", str(file)]
+    with (folder / "notify.log").open("wb") as log:
+        process = subprocess.Popen(ends_with_us(command), stdout=log, stderr=subprocess.STDOUT)
+    yield address
+    process.terminate()
+    process.wait()
 
 
 class _Answer(BaseHTTPRequestHandler):

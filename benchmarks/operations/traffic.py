@@ -19,6 +19,7 @@ from detector.demo.simulation.handbook import SimulationConfig, simulate, to_eve
 from tests.kafka.daemons import Deployment
 
 TICK_S = 0.2
+CHANNELS = ("shop", "shop", "shop", "web", "web", "phone")
 FRAUD_ABOVE = 220.0  # amount from which on the analysts call it fraud
 
 
@@ -38,6 +39,8 @@ class Traffic(threading.Thread):
         Share of the records that are no events.
     odd_share
         Share of the amounts that are a hundred times as large.
+    unreadable_share
+        Share of the distances that are no numbers.
     """
 
     def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float, now: bool = False) -> None:
@@ -46,7 +49,7 @@ class Traffic(threading.Thread):
         self._rng = random.Random(seed)
         self._seed, self._now = seed, now
         self._ended = threading.Event()
-        self.factor, self.broken_share, self.odd_share = 1.0, 0.0, 0.0
+        self.factor, self.broken_share, self.odd_share, self.unreadable_share = 1.0, 0.0, 0.0, 0.0
         self.sent = 0
         self._coming = self._events()
 
@@ -89,6 +92,9 @@ class Traffic(threading.Thread):
                 changed: dict[str, Any] = dict(event)
                 factor = 100.0 if self._rng.random() < self.odd_share else self.factor
                 changed["TX_AMOUNT"] = round(float(changed["TX_AMOUNT"]) * factor, 2)
+                changed["CHANNEL"] = self._rng.choice(CHANNELS)
+                unreadable = self._rng.random() < self.unreadable_share
+                changed["DISTANCE"] = "far" if unreadable else round(self._rng.expovariate(0.1), 1)
                 if self._now:
                     changed["TX_DATETIME"] = datetime.now(UTC).isoformat()
                 yield changed
@@ -102,7 +108,7 @@ class Analysts(threading.Thread):
         self._deployment = deployment
         self._ended = threading.Event()
         self.malformed = 0  # so many records more are not understood
-        self.repeated = 0  # so many times more the newest answer is sent again
+        self.notes = 0  # so many notes more are written about the newest alert
 
     def finish(self) -> None:
         """Answer no more."""
@@ -118,19 +124,20 @@ class Analysts(threading.Thread):
             isolation_level="read_committed",
         )
         producer = KafkaProducer(bootstrap_servers=servers, max_block_ms=1000, retries=1000)
-        newest = b""
+        note = b""
         while not self._ended.is_set():
             with suppress(Exception):
                 for records in consumer.poll(timeout_ms=500).values():
                     for record in records:
                         alert = json.loads(record.value)
                         label = "fraud" if (alert["at_risk"]["event"] or 0.0) > FRAUD_ABOVE else "legitimate"
-                        answer = {"time": alert["event_time"], "event_id": alert["event_id"], "label": label}
-                        newest = json.dumps(answer).encode()
-                        producer.send(topics["feedback"], value=newest)
-                while newest and self.repeated > 0:
-                    self.repeated -= 1
-                    producer.send(topics["feedback"], value=newest)
+                        about = {"time": alert["event_time"], "event_id": alert["event_id"]}
+                        note = json.dumps({**about, "kind": "note", "text": "looked at"}).encode()
+                        answer = json.dumps({**about, "label": label}).encode()
+                        producer.send(topics["feedback"], value=answer)
+                while note and self.notes > 0:
+                    self.notes -= 1
+                    producer.send(topics["feedback"], value=note)
                 while self.malformed > 0:
                     self.malformed -= 1
                     producer.send(topics["feedback"], value=b'{"label": "frod"}')

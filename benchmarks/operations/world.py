@@ -5,11 +5,8 @@ Three partitions: one member has two of them, the other one has one.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,9 +15,8 @@ from benchmarks.operations.faulty import FAULTS
 from benchmarks.operations.live import CONFIG
 from benchmarks.operations.servers import Hook, Prometheus
 from benchmarks.operations.traffic import Analysts, Traffic
-from tests.kafka.broker import KafkaBroker, free_ports
+from tests.kafka.broker import KafkaBroker
 from tests.kafka.daemons import Daemon, Deployment
-from tests.kafka.distribution import ends_with_us
 from tests.kafka.waiting import poll_until
 
 PARTITIONS = 3
@@ -76,6 +72,8 @@ class World:
         old = self.members[member]
         if old.alive:
             old.kill() if kill else old.stop()
+        # A start takes longer than DetectorTargetDown waits where `--faster` makes it wait less.
+        self.scrape(without=[member])
         made = self.start(member, *settings)
         self.scrape()
         return made
@@ -84,10 +82,10 @@ class World:
         """The member that has so many partitions."""
         return next(member for member, daemon in self.members.items() if daemon.owns() == partitions)
 
-    def scrape(self, *, nobody: bool = False) -> None:
+    def scrape(self, *, without: Collection[int] = ()) -> None:
         """Tell Prometheus where the members' pages are."""
-        addresses = [daemon.url.removeprefix("http://") for daemon in self.members.values()]
-        self.prometheus.target("detector", [] if nobody else addresses)
+        seen = [daemon for member, daemon in self.members.items() if member not in without]
+        self.prometheus.target("detector", [daemon.url.removeprefix("http://") for daemon in seen])
 
     @contextmanager
     def on(self, flag: str, *members: int, text: str = "") -> Iterator[None]:
@@ -98,20 +96,3 @@ class World:
         yield
         for file in files:
             file.unlink()
-
-    @contextmanager
-    def notify(self) -> Iterator[str]:
-        """`detector notify` as a process; where its page is."""
-        tree = json.loads(self.deployment.config.read_text())
-        address = f"127.0.0.1:{free_ports(1)[0]}"
-        receiver = {"name": "desk", "kind": "webhook", "url": self.receiver.url, "rate": 6000}
-        tree = {key: tree[key] for key in ("event", "kafka", "topics")}
-        tree["notify"] = {"start": "latest", "address": address, "receivers": [receiver]}
-        file = self.folder / "notify.yaml"
-        file.write_text(json.dumps(tree))
-        command = [sys.executable, "-m", "detector", "notify", "--config", str(file)]
-        with (self.folder / "notify.log").open("wb") as log:
-            process = subprocess.Popen(ends_with_us(command), stdout=log, stderr=subprocess.STDOUT)
-        yield address
-        process.terminate()
-        process.wait()

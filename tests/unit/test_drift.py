@@ -101,6 +101,18 @@ def test_a_stream_with_its_rhythm_does_not_drift() -> None:
     assert found[-1].score_changes == 0
 
 
+def rest_days(made: dict[str, np.ndarray], rng: np.random.Generator) -> None:
+    """A kind that comes at weekends only."""
+    if int(made["times"][0] // DAY_S + 3) % 7 >= 5:
+        made["kind"][rng.random(len(made["kind"])) < 0.06] = 99
+
+
+def test_a_value_that_was_new_at_the_first_weekend_is_no_drift_at_the_next_ones() -> None:
+    found = list(follow(DriftWatch(COLUMNS), pieces(19.5, rest_days, from_day=0.0)))
+    assert np.isfinite(found[-1].fields["kind"].threshold)
+    assert not [said for one in found for said in one.sentences]
+
+
 def nightly(made: dict[str, np.ndarray], rng: np.random.Generator) -> None:
     """Fewer events by day, more at night; those of a block keep their number."""
     times = made["times"]

@@ -75,3 +75,20 @@ def test_days_without_events_are_not_compared() -> None:
     assert not any(active for _, active in days_of(seasons, range(20), lambda day: 0.3))
     assert not any(active for _, active in days_of(seasons, range(200, 205), lambda day: 0.7))
     assert np.isinf(seasons.limits[0])
+
+
+def test_columns_are_compared_over_their_own_days() -> None:
+    """After one column drifted fast, its weeks are nearer than those of the others. Each has its limit."""
+    rng = np.random.default_rng(7)
+    both, alone = Seasons(np.zeros(3, dtype=bool)), [Seasons(np.zeros(1, dtype=bool)) for _ in range(3)]
+    for day in range(60):
+        pane = np.zeros((bins.SLOTS, 3, bins.BINS), dtype=np.int32)
+        first = rng.binomial(20_000, 0.3, 3)
+        pane[day % 7 * 24 + 12, :, 0], pane[day % 7 * 24 + 12, :, 1] = first, 20_000 - first
+        now, fast = bins.MONDAY_S + (day + 0.6) * DAY_S, np.array([False, 20 <= day < 24, False])
+        both.note(now, pane, fast)
+        for column, one in enumerate(alone):
+            one.note(now, pane[:, [column]], fast[[column]])
+        np.testing.assert_array_equal(both.limits, [one.limits[0] for one in alone])
+    assert np.isfinite(both.limits).all()
+    assert both.lag[1] < both.lag[0]

@@ -311,6 +311,31 @@ def test_the_balance_holds_one_day() -> None:
     assert sum(isinstance(decision, Published) for decision in flood) == 9
 
 
+@pytest.mark.parametrize("budget", [{"share": 0.0101, "per_day": None}, {"share": None, "per_day": 9.3}])
+def test_a_budget_is_used_up_once_only_critical_alerts_are_published(budget: dict[str, float | None]) -> None:
+    decide = driver(budget=budget)
+    for number in range(50):
+        _, used = decide.policy.budget(decide.events_per_day)
+        held = isinstance(decide(100 + number, HIGH, events=0), Suppressed)
+        assert held == (used >= 1.0)
+    assert used < 1.3
+    published(decide(200, CRITICAL, events=0))
+
+
+def test_a_budget_that_is_lowered_forgives_what_was_spent_beyond_it() -> None:
+    """Or a partition would be silent for weeks, after a day with many alerts."""
+    large = driver(budget={"share": None, "per_day": 4000.0})
+    for number in range(500):
+        published(large(100 + number, HIGH, events=0))
+    small = driver(budget={"share": None, "per_day": 10.0})
+    small.policy.load(large.policy.to_state())
+    assert small(1, CRITICAL, time=0.0, events=0) == Suppressed("budget")
+    _, used = small.policy.budget(small.events_per_day)
+    assert 2.0 < used < 2.5
+    published(small(2, CRITICAL, time=0.2 * DAY_S))
+    published(small(3, HIGH, time=1.5 * DAY_S))
+
+
 def test_exploration_takes_its_part_of_the_budget() -> None:
     budget = {"share": 0.01, "per_day": None}
     whole, shared = (Policy(config(budget=budget, exploration_share=part), 1) for part in (0.0, 0.2))

@@ -262,6 +262,38 @@ def test_feedback_on_a_quiet_topic_is_applied_within_ten_seconds(quiet: World) -
     assert quiet.telemetry.partitions[0].standing.feedback_pending == 0
 
 
+def test_the_age_of_feedback_is_that_of_the_oldest_record_that_waits(quiet: World) -> None:
+    """Answers that keep coming, each applied soon, are no fault: some of them always wait."""
+    labels = quiet.config.model.labels.model_copy(update={"per_barrier_max": 2})
+    model = quiet.config.model.model_copy(update={"labels": labels})
+    quiet.config = quiet.config.model_copy(update={"model": model})
+    runner = quiet.runner(live=True)
+    until(lambda: processed(quiet), runner)
+    standing = quiet.telemetry.partitions[0].standing
+
+    def age_s() -> float:
+        return quiet.clock.monotonic() - (standing.feedback_since_s or quiet.clock.monotonic())
+
+    def follow(turns: int, each: int) -> list[float]:
+        ages = []
+        for _ in range(turns):
+            for _ in range(each):
+                quiet.feedback.append(b"label")
+            ended_s = quiet.clock.now_s + 1.0
+            until(lambda ended_s=ended_s: quiet.clock.now_s >= ended_s, runner)  # type: ignore[misc]
+            ages.append(age_s())
+        return ages
+
+    until(lambda: standing.feedback_pending == 0, runner)
+    assert standing.feedback_since_s is None
+    assert max(follow(60, 0)) == 0.0
+    quiet.feedback.append(b"label")
+    assert 2.0 < max(follow(60, 0)) < 10.0
+    assert follow(60, 3)[-1] > 40.0  # more come than two a barrier
+    until(lambda: standing.feedback_pending == 0, runner, turns=5_000)
+    assert standing.feedback_since_s is None
+
+
 def test_partitions_take_turns_with_their_barriers_by_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(partition_module, "Shard", ChainShard)
     made = World(partitions=4)

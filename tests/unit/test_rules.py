@@ -149,7 +149,7 @@ def healthy(minutes: int) -> dict[str, str]:
         "detector_partition_lag_seconds": 0.5, "detector_partition_lag_records": 10,
         "detector_partition_lag_age_seconds": 3, "detector_partition_event_age_seconds": 0.2,
         "detector_partition_newest_record_age_seconds": 3, "detector_checkpoint_age_seconds": 40,
-        "detector_checkpoint_bytes": 1e7, "detector_journal_bytes": 300, "detector_feedback_pending": 0,
+        "detector_checkpoint_bytes": 1e7, "detector_journal_bytes": 300, "detector_feedback_oldest_age_seconds": 8,
         "detector_alert_budget_per_day": 20, "detector_alert_budget_used_ratio": 0.5,
         "detector_warming_up": 0, "detector_events_per_day": 144000,
     }  # fmt: skip
@@ -335,8 +335,8 @@ FAULTS: dict[str, Fault] = {
         before=70, fires=99, ends=160, labels=JOB,
     ),
     "DetectorFeedbackPending": Fault(
-        series={f"detector_feedback_pending{{{P0}}}": gauge((0, 10), (3, 25), (0, 5))},
-        before=24, fires=26, ends=36, labels=OF_0,
+        series={f"detector_feedback_oldest_age_seconds{{{P0}}}": gauge((8, 10), (400, 25), (8, 5))},
+        before=19, fires=21, ends=36, labels=OF_0,
     ),
     "DetectorBudgetHigh": Fault(
         series={f'detector_alerts_total{{{P0},severity="critical"}}': counter((0, DAY), (1, 120), (0, DAY + 60))},

@@ -494,7 +494,7 @@ def test_the_budget_is_exported() -> None:
         policy.decide(None, 0, cold=None, event=number, time=1.0, now=1.0, events_per_day=10_000.0)
     earned, used = policy.budget(10_000.0)
     assert earned == pytest.approx(10.0)
-    assert used == pytest.approx(1.0)
+    assert used > 1.0
 
 
 def test_each_refit_in_the_background_is_timed() -> None:

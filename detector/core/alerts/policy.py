@@ -168,10 +168,11 @@ class Policy:
         """Alerts a day that this shard may publish, and how much of its balance is used.
 
         The second is 0.5 while alerts are published as they are earned, 0 when half a day's alerts were
-        saved, 1 when the budget is used up. Only critical alerts take it further, to 2 at most.
+        saved, 1 when the budget is used up: there is no room for one more alert. Only critical alerts take it
+        further, to about 2.
         """
-        used = 0.5 - self._balance / self._capacity(events_per_day)
-        return self._budget_share(events_per_day) * max(events_per_day, 1.0), used
+        used = 0.5 - self._balance / (self._capacity(events_per_day) - 2.0)
+        return self._budget_share(events_per_day) * max(events_per_day, 1.0), max(used, 0.0)
 
     def usual_share(self, events_per_day: float) -> float:
         """Share of events that the budget has for scores; exploration has the rest."""
@@ -190,7 +191,9 @@ class Policy:
             since = max(now - self._time, 0.0) if self._time else 0.0
             earned = budget.per_day / self._partitions * since / DAY_S
         earned *= 1.0 - self._config.exploration_share
-        self._balance = min(self._balance + earned, self._capacity(events_per_day) / 2.0)
+        # A budget that was lowered is not overdrawn by what a larger one allowed.
+        capacity = self._capacity(events_per_day)
+        self._balance = min(max(self._balance, -1.5 * capacity) + earned, capacity / 2.0)
         self._events = event
         self._time = now
 

@@ -148,14 +148,17 @@ class Moments:
         enough: NDArray[np.bool_] = self.table[:, 4] >= 1.0
         return enough
 
-    def limit(self, freedom: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Largest plausible numbers beyond chance, (C,), of columns with `freedom` (C,); at least 0."""
-        mean, blocks = np.maximum(self.table[:, 1], 1e-9), np.maximum(self.table[:, 4], 1.0)
-        variance = np.maximum(self.table[:, 2] - self.table[:, 1] ** 2, 1e-18)
+    def limit(
+        self, freedom: NDArray[np.float64], columns: NDArray[np.int64] | None = None
+    ) -> NDArray[np.float64]:
+        """Largest plausible numbers beyond chance, (c,), of these columns with `freedom` (c,); at least 0."""
+        table = self.table if columns is None else self.table[columns]
+        mean, blocks = np.maximum(table[:, 1], 1e-9), np.maximum(table[:, 4], 1.0)
+        variance = np.maximum(table[:, 2] - table[:, 1] ** 2, 1e-18)
         free = np.clip(2.0 * mean**2 / variance, FREEDOM_MIN, freedom)
         found = mean * f_quantile(free, blocks * free)
-        bound = np.where(blocks >= BOUNDED_AFTER, BEYOND * self.table[:, 3], np.inf)
-        return np.where(self.table[:, 1] > 0.0, np.minimum(found, bound), 0.0)
+        bound = np.where(blocks >= BOUNDED_AFTER, BEYOND * table[:, 3], np.inf)
+        return np.where(table[:, 1] > 0.0, np.minimum(found, bound), 0.0)
 
     def to_state(self) -> dict[str, Any]:
         return {"table": self.table.copy(), "pending": self.pending.copy()}

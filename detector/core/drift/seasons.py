@@ -121,7 +121,7 @@ class Seasons:
         shares = usual / np.maximum(usual.sum(-1, keepdims=True), 1.0)
         free = freedom(shares)
         scale = 1.0 / now.sum(-1).clip(1.0) + 1.0 / usual.sum(-1).clip(1.0)
-        limit = gamma_quantile(free, 2.0 * free) * scale + self.moments.limit(free)[columns]
+        limit = gamma_quantile(free, 2.0 * free) * scale + self.moments.limit(free, columns)
         known = self.moments.known[columns] & (sizes >= EVENTS_MIN)
         self.index[columns] = psi(now, shares)
         self.limits[columns] = np.where(known, np.maximum(FLOOR, limit), np.inf)

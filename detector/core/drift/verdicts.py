@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.drift import law
-from detector.core.drift.bins import BINS, NEW_KEY
+from detector.core.drift.bins import BINS, NEW_KEY, OTHER, UNSEEN
 from detector.core.drift.embedding import SAMPLE
 from detector.core.drift.law import BLOCK_S, Moments, freedom, gamma_quantile
 from detector.core.drift.profile import HOURS
@@ -66,16 +66,17 @@ class Comparison(NamedTuple):
         known; `shift` of the mean in the embedding, in spreads; `known`: whether what is usual at these hours
         is.
         """
-        index = law.psi(counts, usual.shares)
         sizes = np.maximum(counts.sum(-1), 1.0)
+        shares = _known_by_now(usual.shares, counts / sizes[:, None])
+        index = law.psi(counts, shares)
         ratio = max(events / expected, RATIO_MIN) if expected > 0.0 else 1.0
-        up = ~rising | (counts[:, NEW_KEY] / sizes > usual.shares[:, NEW_KEY])
+        up = ~rising | (counts[:, NEW_KEY] / sizes > shares[:, NEW_KEY])
         return cls(
             counts,
-            usual.shares,
+            shares,
             # Jeffreys' divergence, of two rates, and of two normal laws with equal spreads
             np.append(index, [(ratio - 1.0) * np.log(ratio), profile[0], shift**2]),
-            np.append(freedom(usual.shares), [1.0, HOURS - 1.0, 1.0]),
+            np.append(freedom(shares), [1.0, HOURS - 1.0, 1.0]),
             np.append(sizes, [max(expected, 1.0), max(profile[1], 1.0), SAMPLE]),
             np.append(usual.support, [np.inf, np.inf, np.inf]),
             np.append(up, [True, True, True]),
@@ -97,6 +98,17 @@ class Comparison(NamedTuple):
             name: value.copy() if isinstance(value, np.ndarray) else value
             for name, value in self._asdict().items()
         }
+
+
+def _known_by_now(usual: NDArray[np.float64], current: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Usual shares (C, BINS) in which categories count as others that were new then and are not new now.
+
+    What came for the first time on a weekend is known on the next one. So fewer new categories are no drift.
+    """
+    shares = usual.copy()
+    shares[:, UNSEEN] = np.minimum(usual[:, UNSEEN], current[:, UNSEEN])
+    shares[:, OTHER] += usual[:, UNSEEN] - shares[:, UNSEEN]
+    return shares
 
 
 class Verdicts:

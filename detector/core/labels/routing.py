@@ -60,6 +60,11 @@ class Routing:
         return len(self._pending)
 
     @property
+    def oldest(self) -> int | None:
+        """Position of the first record that waits for other shards; None: none does."""
+        return next(iter(self._pending), None)
+
+    @property
     def room(self) -> int:
         """Records that may be read before some of those that wait are decided."""
         return PENDING_MAX - len(self._pending)

@@ -97,6 +97,7 @@ class Standing:
     assigned_s: float | None = None
     moved_s: float | None = None  # when `position` last moved
     feedback_pending: int | None = None  # feedback records that were not read, or have no receipt yet
+    feedback_since_s: float | None = None  # when the oldest of them was first seen; None: there is none
 
     def lag_seconds(self, log: LogEnd, now_s: float, wall_s: float) -> float | None:
         """Age of the oldest record that waits, s; 0 when none does, None when not known.

@@ -197,6 +197,12 @@ class Partition:
         return self._shard.desk.routing.waiting
 
     @property
+    def answered_to(self) -> int:
+        """Position in the feedback topic: all records before it have their receipts."""
+        oldest = self._shard.desk.routing.oldest
+        return self.journal.end("feedback") if oldest is None else oldest
+
+    @property
     def replaying(self) -> bool:
         """Whether the next record may be below `until`."""
         return self.position < self.until

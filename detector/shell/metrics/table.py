@@ -260,7 +260,7 @@ METRICS: tuple[Metric, ...] = (
         "budget_used",
         "ratio",
         "Used part of the alert budget's balance: 0.5 while alerts are published as they are earned, 1 when "
-        "it is used up.",
+        "there is no room for one more alert that is not critical.",
         alert="`detector_alert_budget_used_ratio >= 1` for an hour: candidates are held back",
     ),
     _model(

@@ -24,6 +24,14 @@ def _lag_seconds(partition: PartitionTelemetry, moment: Moment) -> float | None:
     return partition.standing.lag_seconds(partition.log, moment.monotonic_s, moment.wall_s)
 
 
+def _feedback_age(partition: PartitionTelemetry, moment: Moment) -> float | None:
+    standing = partition.standing
+    if standing.feedback_pending is None:
+        return None
+    since_s = standing.feedback_since_s
+    return 0.0 if since_s is None else max(moment.monotonic_s - since_s, 0.0)
+
+
 def _or(first_s: float | None, otherwise_s: float | None) -> float | None:
     return otherwise_s if first_s is None else first_s
 
@@ -113,8 +121,14 @@ VITALS: tuple[Metric, ...] = (
         "records",
         "Feedback records that this partition has not read, or that wait until the others have.",
         lambda p: p.standing.feedback_pending,
-        alert="`detector_feedback_pending > 0` for 10 minutes while events come: barriers are held back, or "
-        "feedback has times of the future",
+    ),
+    _timed(
+        "detector_feedback_oldest_age_seconds",
+        "Time since the process first saw the oldest feedback record that detector_feedback_pending counts; "
+        "0: none waits.",
+        _feedback_age,
+        alert="`detector_feedback_oldest_age_seconds > 300`: more feedback comes than barriers apply, or "
+        "they are held back",
     ),
     _state(
         "detector_barrier_offset",

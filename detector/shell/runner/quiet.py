@@ -12,9 +12,12 @@ Nobody answers an event that is not in the log yet, so no answer overtakes its e
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
+from typing import NamedTuple
 
 from detector.core.recovery.sides import Side
 from detector.ports import SideLog
@@ -26,6 +29,16 @@ from detector.shell.runner.shared import Shared
 QUIET_S = 3.0
 # The partitions of a process take turns within this time, or all of them would stop at once.
 SPREAD_S = 1.0
+# Between two notes of when feedback came, and how many are kept: the newest hour at least. What is older
+# counts as that old.
+SEEN_S, SEEN_MAX = 1.0, 4096
+
+
+class _Seen(NamedTuple):
+    """When the feedback before a position was first seen."""
+
+    end: int
+    at_s: float  # monotonic
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ class QuietTopics:
         self._stream, self._calls, self._clock = shared.stream, shared.calls, shared.clock
         self._telemetry, self._logs = shared.telemetry, logs
         self._waits: dict[int, _Wait] = {}  # by partition
+        self._seen: deque[_Seen] = deque(maxlen=SEEN_MAX)
         self._made_s = -inf  # monotonic time of the last barrier by command
         self._ended = False
         self.answered = False  # whether a barrier was made in this turn
@@ -96,9 +110,25 @@ class QuietTopics:
     def count(self, owned: Owned) -> None:
         """Count the feedback that has no receipt of this partition yet, for the metrics."""
         if "feedback" in self._logs:
-            waiting = self._logs["feedback"].end(inf) - owned.partition.journal.end("feedback")
-            numbers = self._telemetry.partitions[owned.number]
-            numbers.standing.feedback_pending = max(waiting, 0) + owned.partition.undecided
+            end = self._logs["feedback"].end(inf)
+            self._note_end(end)
+            waiting = end - owned.partition.journal.end("feedback")
+            standing = self._telemetry.partitions[owned.number].standing
+            standing.feedback_pending = max(waiting, 0) + owned.partition.undecided
+            standing.feedback_since_s = self._seen_s(owned.partition.answered_to)
+
+    def _note_end(self, end: int) -> None:
+        """Note when feedback was first seen: what comes within a second has one time."""
+        now_s = self._clock.monotonic()
+        if self._seen and (end <= self._seen[-1].end or now_s - self._seen[-1].at_s < SEEN_S):
+            self._seen[-1] = self._seen[-1]._replace(end=max(end, self._seen[-1].end))
+        else:
+            self._seen.append(_Seen(end, now_s))
+
+    def _seen_s(self, position: int) -> float | None:
+        """When the record at this position of the feedback topic was first seen; None: there is none yet."""
+        found = bisect_right(self._seen, position, key=lambda seen: seen.end)
+        return self._seen[found].at_s if found < len(self._seen) else None
 
     def _ends(self) -> dict[Side, int]:
         return {side: log.end(inf) for side, log in self._logs.items()}
