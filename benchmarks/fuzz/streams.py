@@ -150,12 +150,12 @@ class Stream:
 def strange(seed: int, events: int) -> Stream:
     """The stream of a seed."""
     rng = np.random.default_rng(seed)
-    counts = {"numeric": 4, "categorical": 3, "text": 1, "geo": 1}
+    counts = {"numeric": 4, "categorical": 3, "text": 1, "geo": 1} if rng.random() < 0.9 else {}
     kinds = {kind: int(rng.integers(0, most + 1)) for kind, most in counts.items()}
-    if not any(kinds.values()):
+    entities = [f"entity{n}" for n in range(rng.integers(0, 4))]
+    if not entities and not any(kinds.values()):
         kinds["numeric"] = 1
     columns = [(f"{kind}{n}", kind) for kind, count in kinds.items() for n in range(count)]
-    entities = [f"entity{n}" for n in range(rng.integers(0, 4))]
     config, records = _config(rng, columns, entities), [*_log(rng, columns, entities, events)]
     return Stream(config=config, records=records, feedback=[*_feedback(rng, records)])
 

@@ -92,3 +92,11 @@ def test_columns_are_compared_over_their_own_days() -> None:
         np.testing.assert_array_equal(both.limits, [one.limits[0] for one in alone])
     assert np.isfinite(both.limits).all()
     assert both.lag[1] < both.lag[0]
+
+
+def test_a_stream_without_fields_has_no_slow_drift() -> None:
+    seasons = Seasons(np.zeros(0, dtype=bool))
+    for day in range(30):
+        now = bins.MONDAY_S + (day + 0.6) * DAY_S
+        seasons.note(now, np.zeros((bins.SLOTS, 0, bins.BINS), dtype=np.int32), np.zeros(0, dtype=bool))
+    assert not seasons.active.any()

@@ -7,6 +7,6 @@ import pytest
 from benchmarks.fuzz.streams import failure
 
 
-@pytest.mark.parametrize(("seed", "events"), [(7, 3_000), (2006, 6_000)])
+@pytest.mark.parametrize(("seed", "events"), [(7, 3_000), (10, 6_000)])  # 10: entities alone, no fields
 def test_nothing_fails_on_a_strange_stream(seed: int, events: int) -> None:
     assert not failure(seed, events)

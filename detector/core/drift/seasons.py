@@ -77,7 +77,7 @@ class Seasons:
             Columns that drift fast.
         """
         day = int((now - MONDAY_S) // DAY_S)
-        by_day = pane.reshape(WEEK, -1, *pane.shape[1:]).sum(1)
+        by_day = pane.reshape(WEEK, len(pane) // WEEK, *pane.shape[1:]).sum(1)  # columns may be none
         ended = self.newest if 0 <= self.newest < day else -1
         self._turn(day)
         for weekday in np.flatnonzero(by_day.any(axis=(1, 2))).tolist():
