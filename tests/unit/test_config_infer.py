@@ -505,3 +505,29 @@ def test_of_two_columns_of_a_statement_the_money_that_leaves(
     inference = infer(json.dumps(row).encode() for row in rows)
     paths = {choice.name: choice.path for choice in inference.fields}
     assert (None if inference.exposure is None else paths[inference.exposure]) == amount
+
+
+@pytest.mark.parametrize(
+    ("name", "yes", "no", "sure"),
+    [
+        ("Missbrauch", "ja", "nein", True),
+        ("est_suspecte", "oui", "non", True),
+        ("contestação", "sim", "não", True),
+        ("мошенничество", "да", "нет", True),
+        ("是否异常", "是", "否", True),
+        ("Zkažená", "ano", "ne", False),  # nobody knows this word: it is left out, and makes no feedback
+        ("is_reviewed", 1, 0, False),
+    ],
+)
+def test_a_flag_that_says_afterwards_what_an_event_was_is_no_input(
+    name: str, yes: Any, no: Any, sure: bool
+) -> None:
+    draw = random.Random(3)
+    rows = [
+        {"id": f"T{number}", "card": f"c{number % 40}", "amount": draw.randrange(1, 9_000) / 100,
+         name: yes if number % 60 == 7 else no, "foreign_request": int(draw.random() < 0.02)}
+        for number in range(600)
+    ]  # fmt: skip
+    found = inferred(rows)
+    assert [(label.path, label.sure) for label in found.labels] == [(name, sure)]
+    assert kinds(found)["foreign_request"] == "categorical"

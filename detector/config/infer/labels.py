@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from detector.config.infer.column import Column, text_of
-from detector.config.infer.vocabulary import CONCEPTS, NOT_LABEL_WORDS, word_set
+from detector.config.infer.vocabulary import CONCEPTS, KNOWN, NOT_LABEL_WORDS, word_set
 from detector.config.kinds import FEW_EVENTS as FEW
 
 FRAUD_TEXTS = word_set(
     "1 1.0 true t yes y fraud fraudulent frauds scam chargeback positive pos bad anomaly anomalous outlier "
     "malicious attack abuse suspicious illicit laundering disputed betrug fraude confirmed_fraud "
-    "oui si sim ja tak да 是"
+    "oui si sí s sim j ja tak evet kyllä igen ano da да 是 はい 예 有"
 )
 LEGITIMATE_TEXTS = word_set(
     "0 0.0 -1 false f no n legit legitimate genuine normal ok good negative neg benign valid clean none "
     "not_fraud nonfraud non-fraud licit inlier non_fraud "
-    "non nein nao nie нет 否"
+    "non nein nao não nie nej nee hayır ei nem ne нет 否 いいえ 아니요 无"
 )
 SURE_TEXTS = word_set("fraud fraudulent chargeback scam confirmed_fraud suspected_fraud laundering")
 NORMAL_TEXTS = word_set("normal benign legit legitimate genuine")
 """What a label says of most events: that nothing is wrong."""
 TELLING_PARTS = ("fraud", "chargeback", "scam")
 DISTINCT_MAX = 12  # kinds of fraud; more different values are a measure
-FLAG_SHARE_MAX = 0.05  # of events with an unknown is_* flag that may be a label
+PLAIN_TEXTS = word_set("0 1 0.0 1.0 true false t f yes no y n")
+"""What programs write; people who write yes and no in another language have names that we may not know."""
+FLAG_SHARE_MAX = 0.05  # of events with a flag that may be a label
 
 
 class Found(NamedTuple):
@@ -61,19 +63,48 @@ def find_label(column: Column) -> Found | None:
     told = values.keys() & SURE_TEXTS
     if told and len(values) > 1:
         return _found(column, values, f"a value of it is {min(told)}")
-    first = column.last_words[:1]
-    if first in (["is"], ["was"]) and binary and column.events >= FEW and values.keys() & FRAUD_TEXTS:
-        share = sum(column.counts[values[text]] for text in values.keys() & FRAUD_TEXTS) / column.events
-        if values.keys() <= FRAUD_TEXTS | LEGITIMATE_TEXTS and share <= FLAG_SHARE_MAX:
-            return Found(
-                frozenset(), f"a rare flag ({share:.1%}) that may say afterwards what an event was", False
-            )
+    if (
+        binary
+        and len(values) > 1
+        and column.events >= FEW
+        and values.keys() <= FRAUD_TEXTS | LEGITIMATE_TEXTS
+    ):
+        return _rare_flag(column, [values[text] for text in values.keys() & FRAUD_TEXTS])
     return None
+
+
+def _rare_flag(column: Column, yes: list[str]) -> Found | None:
+    """A flag that may say afterwards what an event was: `is_...`, or one of a language that we hardly know.
+
+    As an input a label is worse than no flag: it is not there when an event is scored.
+    """
+    named = column.last_words[:1] in (["is"], ["was"])
+    told = {text.strip().lower() for text in column.counts}
+    unknown = not set(column.last_words) & KNOWN and not told & PLAIN_TEXTS and not column.nameless
+    share = sum(column.counts[text] for text in yes) / column.events
+    if not (named or unknown) or share > FLAG_SHARE_MAX:
+        return None
+    why = f"a rare flag ({share:.1%}) that may say afterwards what an event was"
+    return Found(frozenset(), why, False)
 
 
 def _says_only(column: Column, label_words: set[str]) -> bool:
     """Whether the name is that of a label and of nothing else: `class`, but not `merchant_class`."""
-    plain = {"is", "the", "tx", "transaction", "event", "true", "actual", "final", "has", "binary", "id"}
+    plain = {
+        "is",
+        "the",
+        "tx",
+        "transaction",
+        "event",
+        "true",
+        "actual",
+        "final",
+        "has",
+        "binary",
+        "id",
+        "est",
+        "是否",
+    }
     return set(column.last_words) - label_words <= plain
 
 
