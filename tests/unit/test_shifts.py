@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from benchmarks.quality.drive import IDENTITY
 from benchmarks.quality.shifts import AFTER, BEFORE, STEPS, Run, accounts, plain, shifted
-from detector.core.features.profile_table import ProfileTable
+from detector.core.features.profile_table import ProfileTable, move
 from detector.core.model.latest import Latest
 from detector.core.model.shifts import moved_units, unit_factors
 from detector.core.records import Record
@@ -72,6 +72,14 @@ def test_units_follow_where_both_ends_moved() -> None:
 
 
 # --- profiles ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-200, 1e200, 1e300])
+def test_profiles_stay_numbers_whatever_units_a_stream_takes(factor: float) -> None:
+    compared = np.array([[0.0, 2.0, 3.0], [9.0, 2.0, 3.0], [np.nan, 1.0, 1.0]], dtype=np.float32)
+    with np.errstate(over="raise", invalid="raise", divide="raise"):
+        move(compared, 1, np.array([factor]), np.zeros(1))
+    assert np.isfinite(compared[:2]).all()
 
 
 @settings(max_examples=30, deadline=None)

@@ -31,6 +31,7 @@ from detector.core.features.key_table import HashedTable, enter, find_slot
 from detector.core.state import row_hash
 
 # Decayed events before updates are clipped; with fewer a spread means nothing.
+SLOPE_MAX = 1e9  # of a scale by another one: variances that are moved stay numbers
 HISTORY_MIN = 5.0
 # Beyond this many clipping bounds, influence falls with the square of the distance.
 DOUBTED_FROM = 1.5
@@ -221,7 +222,7 @@ def move(
     means, upper, lower = compared.astype(np.float64).reshape(shape).transpose(1, 0, 2, 3)
     values = np.sinh(np.clip(means, -300.0, 300.0))
     slopes = np.hypot(values, 1.0) / np.hypot(values, factors)  # of the new scale by the old one
-    slopes = np.where(np.isnan(slopes), 1.0, slopes)
+    slopes = np.minimum(np.where(np.isnan(slopes), 1.0, slopes), SLOPE_MAX)
     moved = np.stack([np.arcsinh(values / factors) + steps, upper * slopes**2, lower * slopes**2], axis=1)
     compared[:] = moved.reshape(compared.shape)
 
