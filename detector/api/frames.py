@@ -35,7 +35,8 @@ class Frame:
     ----------
     events
         A pandas or polars data frame, anything with the Arrow C stream interface, or a sequence of mappings.
-        A NaN in pandas is a missing value. The index of pandas is not read.
+        A NaN in pandas is a missing value. An index of pandas that has a name is a column, as `to_parquet`
+        writes it; so is one of times, by the name `index`. Others are not read.
 
     Raises
     ------
@@ -151,10 +152,22 @@ def _columns(events: Any, kind: Kind) -> tuple[tuple[str, ...], list[Any]]:
             f"data frames are read through pyarrow, which is not installed: {install('parquet')}"
         ) from None
     if kind == "pandas":
-        names = unique_names([str(name) for name in events.columns])
-        return names, [_pandas_column(pyarrow, events.iloc[:, i]) for i in range(len(names))]
+        series = [events.iloc[:, i] for i in range(events.shape[1])]
+        names = [str(name) for name in events.columns]
+        further = [(name, level) for name, level in _index_columns(events.index) if name not in names]
+        names += [name for name, _ in further]
+        series += [level for _, level in further]
+        return unique_names(names), [_pandas_column(pyarrow, one) for one in series]
     table = events.to_arrow() if kind == "polars" else _arrow_table(pyarrow, events)
     return unique_names(table.column_names), list(table.columns)
+
+
+def _index_columns(index: Any) -> Iterator[tuple[str, Any]]:
+    """Levels of an index of pandas that say something of the rows."""
+    for number, name in enumerate(index.names):
+        level = index.get_level_values(number)
+        if name is not None or level.dtype.kind == "M":
+            yield "index" if name is None else str(name), level.to_series()
 
 
 def _arrow_table(pyarrow: Any, events: Any) -> Any:

@@ -320,6 +320,20 @@ def test_a_configuration_is_inferred(events: pandas.DataFrame) -> None:
 # --- labels ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("index", ["event_time", ["event_time", "card"]])
+def test_an_index_with_a_name_is_a_column(events: pandas.DataFrame, index: Any) -> None:
+    some = events.head(600)
+    expected = Detector.from_config(CONFIG).replay(some)["score"].tolist()
+    assert Detector.from_config(CONFIG).replay(some.set_index(index))["score"].tolist() == expected
+
+
+def test_an_index_of_times_is_a_column_and_one_of_numbers_is_not(events: pandas.DataFrame) -> None:
+    some = events.head(600).drop(columns="event_time")
+    some.index = pandas.to_datetime(events["event_time"].head(600)).array
+    assert Detector.infer(some).config.event.time.path == "index"
+    assert Detector.infer(some.reset_index(drop=True)).config.event.time.path is None
+
+
 def test_labels_by_hand_are_applied_at_the_next_barrier(events: pandas.DataFrame) -> None:
     detector = Detector.from_config(CONFIG)
     detector.replay(events[:4_000])
