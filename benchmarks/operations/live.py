@@ -1,9 +1,9 @@
 """Every query of the dashboards on a real run: `python -m benchmarks.operations.live --pictures docs/images`.
 
 A real broker, two daemons, `detector notify`, a real Prometheus. Traffic runs, analysts answer; amounts are
-then multiplied, a producer sends records that are no events and values that cannot be read, and the broker is
-killed and started again. Afterwards every query of every panel, with its variables filled in, every recorded
-series and every series that an alert asks for is asked over the run:
+then multiplied, a producer sends records that are no events, values that cannot be read and new ones, and the
+broker is killed and started again. Afterwards every query of every panel, with its variables filled in, every
+recorded series and every series that an alert asks for is asked over the run:
 
 - it must return numbers;
 - what a panel is for must be seen in it (`CLAIMS`).
@@ -53,7 +53,7 @@ STEP_S = 5
 STEADY_S, DRIFT_S, OUTAGE_S, CALM_S = 120.0, 150.0, 30.0, 60.0
 HISTORY_EVENTS = 130_000  # drift is judged after eight days of event time, and from panes of 2,048 events
 SELECTOR = re.compile(r"\b(?:\w+:\w+:\w+|detector_\w+|process_\w+|up)\b(?:\{[^}]*\})?")
-VARIABLES = {"$job": "detector", "$instance": ".*", "$__rate_interval": "30s"}
+VARIABLES = {"$job": ".*", "$instance": ".*", "$__rate_interval": "30s"}
 
 Answer = list[dict[str, Any]]
 
@@ -122,6 +122,7 @@ def run(
         print(f"{what}: {seconds:.0f} s, {traffic.sent:,} events sent", flush=True)
         traffic.factor = 1.0 if what == "steady" else 3.0
         traffic.broken_share = traffic.unreadable_share = 0.02 if what == "drift" else 0.0
+        traffic.unseen_share = 0.1 if what == "drift" else 0.0
         analysts.malformed = 5 if what == "drift" else 0
         if what == "outage":
             broker.kill()

@@ -41,6 +41,8 @@ class Traffic(threading.Thread):
         Share of the amounts that are a hundred times as large.
     unreadable_share
         Share of the distances that are no numbers.
+    unseen_share
+        Share of the events by a channel that was not there before.
     """
 
     def __init__(self, deployment: Deployment, *, seed: int, events_per_s: float, now: bool = False) -> None:
@@ -49,7 +51,8 @@ class Traffic(threading.Thread):
         self._rng = random.Random(seed)
         self._seed, self._now = seed, now
         self._ended = threading.Event()
-        self.factor, self.broken_share, self.odd_share, self.unreadable_share = 1.0, 0.0, 0.0, 0.0
+        self.factor, self.broken_share, self.odd_share = 1.0, 0.0, 0.0
+        self.unreadable_share, self.unseen_share = 0.0, 0.0
         self.sent = 0
         self._coming = self._events()
 
@@ -92,7 +95,8 @@ class Traffic(threading.Thread):
                 changed: dict[str, Any] = dict(event)
                 factor = 100.0 if self._rng.random() < self.odd_share else self.factor
                 changed["TX_AMOUNT"] = round(float(changed["TX_AMOUNT"]) * factor, 2)
-                changed["CHANNEL"] = self._rng.choice(CHANNELS)
+                unseen = self._rng.random() < self.unseen_share
+                changed["CHANNEL"] = "kiosk" if unseen else self._rng.choice(CHANNELS)
                 unreadable = self._rng.random() < self.unreadable_share
                 changed["DISTANCE"] = "far" if unreadable else round(self._rng.expovariate(0.1), 1)
                 if self._now:

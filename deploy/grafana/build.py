@@ -61,7 +61,7 @@ def build(board: Board, docs: str = DOCS) -> str:
         .with_variable(dashboard.DatasourceVariable("datasource").label("Data source").type("prometheus"))
     )
     for name, label, query in (
-        ("job", "Job", "label_values(detector_build_info, job)"),
+        ("job", "Job", 'label_values({__name__=~"detector_build_info|detector_notify_up"}, job)'),
         ("instance", "Member", 'label_values(detector_build_info{job=~"$job"}, instance)'),
     ):
         made = made.with_variable(

@@ -466,6 +466,29 @@ def counted_before_the_first_scrape() -> Iterator[dict[str, Any]]:
         }
 
 
+def notify_that_is_down() -> dict[str, Any]:
+    """Nobody is told of alerts, and its own metrics are gone with it."""
+    told = [{"exp_labels": {"job": "notify", "instance": "n:9465", "severity": "critical"}}]
+    given = {
+        'up{job="notify",instance="n:9465"}': gauge((1, 10), (0, 10), (1, 5)),
+        'detector_notify_up{job="notify",instance="n:9465",receiver="chat"}': gauge(
+            (1, 10), (GONE, 10), (1, 5)
+        ),
+        'detector_notify_up{job="notify",instance="n:9465",receiver="mail"}': gauge(
+            (1, 10), (GONE, 10), (1, 5)
+        ),
+    }
+    return {
+        "name": "notify",
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in given.items()],
+        "alert_rule_test": [
+            {"eval_time": f"{minute}m", "alertname": "DetectorTargetDown", "exp_alerts": alerts}
+            for minute, alerts in {11: [], 13: told, 21: []}.items()
+        ],
+    }
+
+
 @pytest.fixture(scope="module")
 def promtool() -> str:
     found = shutil.which("promtool")
@@ -489,7 +512,8 @@ def test_each_alert_fires_on_its_fault_alone_and_resolves(promtool: str, tmp_pat
     for group in groups["groups"]:
         for rule in group["rules"]:
             rule.pop("annotations", None)  # promtool would compare their texts
-    every = [*cases(), index_of_a_fleet(), partition_being_restored(), *counted_before_the_first_scrape()]
+    every = [*cases(), index_of_a_fleet(), partition_being_restored(), notify_that_is_down()]
+    every += counted_before_the_first_scrape()
     orders = [group["name"] for group in groups["groups"]]
     for name, minutes in {"short": 1, "long": 10}.items():  # rules are evaluated so often
         if name == "long":
