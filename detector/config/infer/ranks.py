@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from detector.config.clock import has_year
+from detector.config.patterns import has_year
 from detector.config.infer.column import ONCE_EVENTS_MIN, STREAM_YEARS_MAX, Column
 from detector.config.infer.times import covers_hours
 from detector.config.infer.vocabulary import (

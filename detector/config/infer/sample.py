@@ -197,6 +197,7 @@ class Sample:
             format="" if form is None else form.format,
             step="" if form is None else form.step,
             origin="" if form is None else form.origin,
+            zone="UTC" if form is None else form.zone,
             distinct=max(column.distinct for column in parts),
             missing=max(column.missing for column in parts),
             examples=tuple(dict.fromkeys(examples)),
