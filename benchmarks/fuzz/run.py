@@ -100,9 +100,7 @@ class _Watch:
         if self._count == self._inputs // 10:
             self._rss.append(_rss())
         return (
-            self._count < self._inputs
-            and len(self._finds) < FINDS_MAX
-            and time.process_time() < self._cpu_s
+            self._count < self._inputs and len(self._finds) < FINDS_MAX and time.process_time() < self._cpu_s
         )
 
     def report(self) -> int:

@@ -18,7 +18,9 @@ CHARS_MAX = 64  # of a text that is looked at; the zone in words behind it aside
 FIGURES = re.compile(r"(?<!\d)(\d{1,4})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)", re.ASCII)
 _COLONS = re.compile(r"(?:19|20)\d\d:(?:0[1-9]|1[0-2]):(?:[0-2]\d|3[01])(?!\d)", re.ASCII)
 _MONTHS = re.compile(r"(\d{4})([./-])(\d{1,2})(?![\d./-])|(\d{1,2})([./-])(\d{4})(?![\d./-])", re.ASCII)
-_CLOCK = re.compile(r"\d{1,2}([:.hH])\d{2}(?!\d)(?:(?:\1|:)(\d{2})(?!\d))?(?:([.,:])\d{1,9}(?!\d))?", re.ASCII)
+_CLOCK = re.compile(
+    r"\d{1,2}([:.hH])\d{2}(?!\d)(?:(?:\1|:)(\d{2})(?!\d))?(?:([.,:])\d{1,9}(?!\d))?", re.ASCII
+)
 _HALF = re.compile(r"\s?(?:[AaPp]\.?\s?[Mm](?:\.|\b)|午前|午後|上午|下午|오전|오후)")
 _OFFSET = re.compile(r"[+-]\d\d(?::?\d\d)?(?!\d)", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
@@ -30,7 +32,38 @@ _SIGNS |= {"時": "%H", "时": "%H", "点": "%H", "시": "%H", "分": "%M", "분
 _SIGNED = re.compile(rf"(\d{{1,4}})( ?)([{''.join(_SIGNS)}])", re.ASCII)
 _REMARK = re.compile(r" \([^()%]{1,60}\)$")  # behind a time: the zone in words
 _BETWEEN = re.compile(r"\s+|[][T,.:|/_@·()-]")
-_WORDS = frozenset("at um à às as a la las alle ore kl klo o de del of uhr h hs hrs min s t г р в о i".split())
+_WORDS = frozenset(
+    [
+        "at",
+        "um",
+        "à",
+        "às",
+        "as",
+        "a",
+        "la",
+        "las",
+        "alle",
+        "ore",
+        "kl",
+        "klo",
+        "o",
+        "de",
+        "del",
+        "of",
+        "uhr",
+        "h",
+        "hs",
+        "hrs",
+        "min",
+        "s",
+        "t",
+        "г",
+        "р",
+        "в",
+        "о",
+        "i",
+    ]
+)
 _COMPACT = {  # digits alone, by how many there are; more are a fraction
     8: ("%Y%m%d",),
     12: ("%y%m%d%H%M%S", "%Y%m%d%H%M"),
@@ -90,7 +123,11 @@ def scan(text: str) -> Scan | None:
 def _is_whole(seen: set[str]) -> bool:
     """Whether there is a day of a year, a month of one, or a day and its time of day."""
     month = bool(seen & set("mb"))
-    return "D" in seen or (month and bool(seen & set("yY"))) or (month and "d" in seen and bool(seen & set("HI")))
+    return (
+        "D" in seen
+        or (month and bool(seen & set("yY")))
+        or (month and "d" in seen and bool(seen & set("HI")))
+    )
 
 
 def _space(one: Scan) -> bool:
@@ -201,4 +238,13 @@ def _word(one: Scan) -> bool:
     return False
 
 
-_STEPS: tuple[Callable[[Scan], bool], ...] = (_signed, _figures, _clock, _half, _offset, _digits, _word, _space)
+_STEPS: tuple[Callable[[Scan], bool], ...] = (
+    _signed,
+    _figures,
+    _clock,
+    _half,
+    _offset,
+    _digits,
+    _word,
+    _space,
+)

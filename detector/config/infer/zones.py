@@ -58,7 +58,7 @@ def is_place(name: str) -> bool:
 
 
 def place_of(words: Collection[str]) -> tuple[str, str] | None:
-    """The place whose abbreviations these are, with what is said of it; None: no one place has all of them."""
+    """The place whose abbreviations these are, with what is said of it; None: no place has all of them."""
     local = set(words) - UNIVERSAL
     if not local:
         return "UTC", ""
