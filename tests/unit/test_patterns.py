@@ -183,6 +183,12 @@ def test_pm_says_nothing_beside_fifteen_hours() -> None:
     assert form.format == "%m/%d/%Y %H:%M %p"
 
 
+def test_nothing_need_stand_between_pm_and_z() -> None:
+    form = time_form(["31/03/2026 02:05:00PMZ"])
+    assert form is not None
+    assert form.format == "%d/%m/%Y %I:%M:%S%p%z"
+
+
 def test_unknown_zone_is_a_value_error() -> None:
     assert issubclass(UnknownZone, ValueError)
 

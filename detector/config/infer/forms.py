@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from detector.config.calendar_words import is_weekday, month_of
+from detector.config.infer.vocabulary import word_set
 from detector.config.infer.zones import is_place, is_zone
 
 CHARS_MAX = 64  # of a text that is looked at; the zone in words behind it aside
@@ -21,7 +22,7 @@ _MONTHS = re.compile(r"(\d{4})([./-])(\d{1,2})(?![\d./-])|(\d{1,2})([./-])(\d{4}
 _CLOCK = re.compile(
     r"\d{1,2}([:.hH])\d{2}(?!\d)(?:(?:\1|:)(\d{2})(?!\d))?(?:([.,:])\d{1,9}(?!\d))?", re.ASCII
 )
-_HALF = re.compile(r"\s?(?:[AaPp]\.?\s?[Mm](?:\.|\b)|午前|午後|上午|下午|오전|오후)")
+_HALF = re.compile(r"\s?(?:[AaPp]\.?\s?[Mm](?:\.|\b|(?=Z\b))|午前|午後|上午|下午|오전|오후)")
 _OFFSET = re.compile(r"[+-]\d\d(?::?\d\d)?(?!\d)", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|er|º|ª)\b")
@@ -32,38 +33,7 @@ _SIGNS |= {"時": "%H", "时": "%H", "点": "%H", "시": "%H", "分": "%M", "분
 _SIGNED = re.compile(rf"(\d{{1,4}})( ?)([{''.join(_SIGNS)}])", re.ASCII)
 _REMARK = re.compile(r" \([^()%]{1,60}\)$")  # behind a time: the zone in words
 _BETWEEN = re.compile(r"\s+|[][T,.:|/_@·()-]")
-_WORDS = frozenset(
-    [
-        "at",
-        "um",
-        "à",
-        "às",
-        "as",
-        "a",
-        "la",
-        "las",
-        "alle",
-        "ore",
-        "kl",
-        "klo",
-        "o",
-        "de",
-        "del",
-        "of",
-        "uhr",
-        "h",
-        "hs",
-        "hrs",
-        "min",
-        "s",
-        "t",
-        "г",
-        "р",
-        "в",
-        "о",
-        "i",
-    ]
-)
+_WORDS = word_set("at um à às as a la las alle ore kl klo o de del of uhr h hs hrs min s t г р в о i")
 _COMPACT = {  # digits alone, by how many there are; more are a fraction
     8: ("%Y%m%d",),
     12: ("%y%m%d%H%M%S", "%Y%m%d%H%M"),
