@@ -102,7 +102,7 @@ def _is_whole(seen: set[str]) -> bool:
 
 def _space(one: Scan) -> bool:
     found = _BETWEEN.match(one.text, one.at)
-    return bool(found) and one.take(len(found[0]), " " if found[0].isspace() else found[0])
+    return found is not None and one.take(len(found[0]), " " if found[0].isspace() else found[0])
 
 
 def _figures(one: Scan) -> bool:
@@ -122,7 +122,7 @@ def _figures(one: Scan) -> bool:
 def _signed(one: Scan) -> bool:
     """2026年3月1日, 6時15分."""
     found = _SIGNED.match(one.text, one.at)
-    return bool(found) and one.take(len(found[0]), f"{_SIGNS[found[3]]}{found[2]}{found[3]}")
+    return found is not None and one.take(len(found[0]), f"{_SIGNS[found[3]]}{found[2]}{found[3]}")
 
 
 def _clock(one: Scan) -> bool:
@@ -181,7 +181,7 @@ def _half(one: Scan) -> bool:
 
 def _offset(one: Scan) -> bool:
     found = _OFFSET.match(one.text, one.at) if one.has("HI") else None
-    return bool(found) and one.take(len(found[0]), "%z")
+    return found is not None and one.take(len(found[0]), "%z")
 
 
 def _word(one: Scan) -> bool:
