@@ -295,7 +295,7 @@ def _csv(name: str, make: Callable[[], bytes], **more: Any) -> Shape:
 
 KINDS = (
     _csv("packed hours", packed_hours, id="id", time="hour", format="%y%m%d%H", main="device_id"),
-    _csv("months", months, id="id", time="issue_d", format="%b-%Y", main="zip_code", amount="funded_amnt"),
+    _csv("months", months, id="id", time="issue_d", format="%b-%Y", main=None, amount="funded_amnt"),
     _csv(
         "tickets",
         tickets,
@@ -306,7 +306,7 @@ KINDS = (
         amount="Total",
     ),
     _csv("ledger", ledger, time="BUDAT", format="date", main="LIFNR", amount="DMBTR"),
-    _csv("executions", executions, file="events.jsonl", id="37", time="60", main="1"),
+    _csv("executions", executions, file="events.jsonl", id="17", time="60", main="1"),
     _csv("unknown sides", sides, time="取引日", main=None, amount="お引出し"),
     _csv("two lines per trade", trades_of_two, id="txid", time="time", main=None, amount="amount"),
     _csv("claims by day", claims_by_day, time="incident_date", main="policy", amount="claim_amount"),

@@ -111,7 +111,7 @@ NOTED = (
     ("posted.jsonl", posted, "jq -c '.Message | fromjson' FILE"),
     (
         "months.csv",
-        lambda: dated("%d/mars/%Y", "Ref,Date,Compte,Montant", "utf-8", ","),
+        lambda: dated("%d-III-%Y", "Ref,Date,Compte,Montant", "utf-8", ","),
         "looks like a time, but not all its values",
     ),
     ("pages.jsonl", paged, "items is a list: if its items are the events, take them out"),
@@ -119,8 +119,8 @@ NOTED = (
     ("garbage.csv", lambda: gaps("2026-02-30 25:00"), "it has '2026-02-30 25:00'"),
     (
         "zones.csv",
-        lambda: dated("%Y-%m-%d %H:%M:%S CET", "ref,time,account,amount", "utf-8", ","),
-        "it has '2026-03-01 06:32:26 CET'",
+        lambda: dated("%Y-%m-%d %H:%M:%S SGT", "ref,time,account,amount", "utf-8", ","),
+        "it has '2026-03-01 06:32:26 SGT'",
     ),
     ("thai.csv", thai, "years of another calendar, as 2569"),
 )

@@ -18,6 +18,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import importlib.util
+import math
 import os
 import platform
 import resource
@@ -61,9 +62,9 @@ def main() -> None:
 def _run(name: str, arguments: argparse.Namespace) -> int:
     """Run one target in a process of its own."""
     command = [sys.executable, "-m", "benchmarks.fuzz.run", "--child", "--targets", name]
-    for option in ("inputs", "seed", "engine", "out", "again"):
+    for option in ("inputs", "cpu_seconds", "seed", "engine", "out", "again"):
         if (value := getattr(arguments, option)) is not None:
-            command += [f"--{option}", str(value)]
+            command += [f"--{option.replace('_', '-')}", str(value)]
     with tempfile.TemporaryDirectory() as scratch:  # files that libFuzzer writes
         return subprocess.run(
             command, check=False, env={**os.environ, "TMPDIR": scratch, "PYTHONWARNINGS": "ignore"}
@@ -73,8 +74,11 @@ def _run(name: str, arguments: argparse.Namespace) -> int:
 class _Watch:
     """Counts and times inputs, and saves those that fail."""
 
-    def __init__(self, target: Any, inputs: int, out: Path, *, memory_is_ours: bool = True) -> None:
+    def __init__(
+        self, target: Any, inputs: int, out: Path, *, cpu_s: float = math.inf, memory_is_ours: bool = True
+    ) -> None:
         self._target, self._inputs, self._out = target, inputs, out
+        self._cpu_s = cpu_s
         self._memory_is_ours = memory_is_ours  # False if the engine keeps its inputs in this process
         self._began_s = time.monotonic()
         self._outcomes: Counter[str] = Counter()
@@ -95,7 +99,9 @@ class _Watch:
             self._slowest = max(self._slowest, (time.process_time() - began_s, data))
         if self._count == self._inputs // 10:
             self._rss.append(_rss())
-        return self._count < self._inputs and len(self._finds) < FINDS_MAX
+        return (
+            self._count < self._inputs and len(self._finds) < FINDS_MAX and time.process_time() < self._cpu_s
+        )
 
     def report(self) -> int:
         """Print the results; returns the exit code."""
@@ -150,7 +156,13 @@ def _child(arguments: argparse.Namespace) -> None:
         from benchmarks.fuzz.targets import targets
 
     target = targets()[arguments.targets]()
-    watch = _Watch(target, arguments.inputs, Path(arguments.out), memory_is_ours=arguments.engine == "mutate")
+    watch = _Watch(
+        target,
+        arguments.inputs,
+        Path(arguments.out),
+        cpu_s=arguments.cpu_seconds,
+        memory_is_ours=arguments.engine == "mutate",
+    )
     mutator = target.mutator(arguments.seed)
     if arguments.again is not None:
         watch.try_one(Path(arguments.again).read_bytes())
@@ -194,6 +206,9 @@ def _arguments() -> argparse.Namespace:
     )
     engine = "atheris" if importlib.util.find_spec("atheris") else "mutate"
     parser.add_argument("--inputs", type=int, default=10_000, help="inputs of each target")
+    parser.add_argument(
+        "--cpu-seconds", type=float, default=math.inf, help="CPU time of each target, if fewer inputs"
+    )
     parser.add_argument("--targets", help="names, separated by commas; all by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--engine", choices=("atheris", "mutate"), default=engine)

@@ -1,4 +1,4 @@
-"""Times of day as text, and times by patterns that may have no year.
+"""Times of day as text.
 
 A time of day is `10:05`, `10:05:33.5`, `10.05.33`, `10:05 PM`, or digits: `1005` in four characters,
 otherwise hours, minutes and seconds without the zeros in front (`93000` is half past nine). It may state an
@@ -8,7 +8,6 @@ offset, and have the day in front that spreadsheets write (`1899-12-30 10:05:33`
 from __future__ import annotations
 
 import re
-from datetime import datetime
 from typing import NamedTuple
 
 _CHARS_MAX = 64
@@ -64,31 +63,3 @@ def _clock(hours: int, minutes: int, seconds: int, micros: int, offset: str | No
     digits = offset[1:].replace(":", "").ljust(4, "0")
     away = (60 * int(digits[:2]) + int(digits[2:])) * 60_000_000
     return Clock(total, -away if offset[0] == "-" else away)
-
-
-def has_year(pattern: str) -> bool:
-    """Whether a pattern of `datetime.strptime` says the year."""
-    return "%y" in pattern or "%Y" in pattern
-
-
-def read_pattern(text: str, pattern: str, year: int) -> datetime:
-    """Read a time by a pattern of `datetime.strptime`; one without a year is of this year.
-
-    Digits alone may lack zeros in front, as numbers do: 103 is 0103.
-
-    Raises
-    ------
-    ValueError
-
-    Examples
-    --------
-    >>> read_pattern("103", "%d%m", 2026)
-    datetime.datetime(2026, 3, 1, 0, 0)
-    """
-    text = text.strip()
-    if has_year(pattern):
-        return datetime.strptime(text, pattern)
-    directives = pattern.count("%")
-    if 2 * directives == len(pattern) and text.isdecimal():
-        text = text.zfill(2 * directives)
-    return datetime.strptime(f"{year} {text}", f"%Y {pattern}")

@@ -29,6 +29,7 @@ class Choice:
     clock: str = ""  # of a time: path of the time of day, if the field has the day alone
     step: str = ""  # of a time that counts, as 1h
     origin: str = ""  # of a time that counts, if not the default
+    zone: str = "UTC"  # of a time that states none
     distinct: int = 0  # different values in the sample
     missing: float = 0.0  # share of events without it
     examples: tuple[str, ...] = ()  # shortened, quoted, printable

@@ -78,6 +78,7 @@ class Column:
     trouble: str = ""  # why it cannot be used
     called: str = ""  # what it is called in a standard; "": its own name says it
     of_envelope: bool = False  # not of the event
+    is_first: bool = False  # of the fields
 
     # --- its name -------------------------------------------------------------------------------------------
 
@@ -227,6 +228,11 @@ class Column:
     def long_numbers(self) -> bool:
         """Whether its values are whole numbers with as many digits as a telephone's."""
         return self.whole and min(map(len, self.counts)) >= LONG_DIGITS_MIN
+
+    @cached_property
+    def same_length(self) -> bool:
+        """Whether all values have as many characters, as those of a key that a system gives."""
+        return len(set(map(len, self.counts))) == 1
 
     @property
     def unique(self) -> bool:

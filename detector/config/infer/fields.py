@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from detector.config.infer.choice import Choice
-from detector.config.infer.column import Column
+from detector.config.infer.column import KEY_DISTINCT_MIN, Column
 from detector.config.infer.numbers import PLAIN, common_form
 from detector.config.infer.sample import Sample
 from detector.config.infer.vocabulary import (
@@ -29,7 +29,7 @@ from detector.config.infer.vocabulary import (
     concept,
     word_set,
 )
-from detector.config.kinds import KINDS
+from detector.config.kinds import FEW_EVENTS, KINDS
 from detector.config.tree import MISSING, NumberForm
 
 AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
@@ -200,6 +200,9 @@ def amount_rank(column: Column) -> int | None:
     if rank == len(AMOUNT_CONCEPTS) - 1 and set(column.words) & MEASURE_WORDS:
         return None  # price_change_pct
     counted = column.noun not in KNOWN | CURRENCY_CODES and column.whole_numbers and not column.symbol
+    kinds = column.whole_numbers and column.distinct < KEY_DISTINCT_MIN and column.events >= FEW_EVENTS
+    if rank == AMOUNT_CONCEPTS.index("value") and kinds and not column.symbol:
+        return None  # cause_value
     if rank == AMOUNT_CONCEPTS.index("total") and counted:
         return None  # Total Flights
     if rank is None and column.is_side:

@@ -49,6 +49,7 @@ def find_label(column: Column) -> Found | None:
         return _found(column, values, f"by its name ({min(fraud_words)})")
     if (
         label_words
+        and len(values) > 1
         and _says_only(column, label_words)
         and (binary or label_words & CONCEPTS["label"] - {"class", "y"})
     ):

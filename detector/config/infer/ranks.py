@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from detector.config.clock import has_year
 from detector.config.infer.column import ONCE_EVENTS_MIN, STREAM_YEARS_MAX, Column
 from detector.config.infer.times import covers_hours
 from detector.config.infer.vocabulary import (
@@ -23,6 +22,7 @@ from detector.config.infer.vocabulary import (
     TIME_WORDS,
     concept,
 )
+from detector.config.patterns import has_year
 from detector.config.tree import EPOCHS
 
 
@@ -45,9 +45,12 @@ def id_rank(column: Column) -> int | None:
     if column.says_id or (about and not column.time and plain and not column.spaced):
         return 1
     described = set(column.last_words) & (ATTRIBUTE_WORDS - TEXT_WORDS)  # a channel
-    if column.types == {str} and not (column.spaced or column.decimal or column.time or described):
-        return 2
-    return None
+    if column.types != {str} or column.spaced or column.decimal or column.time or described:
+        return None
+    # Its name says nothing: its values must be made to tell events apart, not only happen to differ.
+    if column.random:
+        return 1
+    return 2 if column.same_length or column.is_first else None
 
 
 def _only_events(column: Column) -> bool:

@@ -72,7 +72,7 @@ def _id_and_time(inference: Inference) -> Iterator[str]:
     if time.origin:
         yield f"    origin: {spell(time.origin)}"
     if time.path and not time.format.startswith(("epoch", "steps")):
-        yield "    zone: UTC  # of times without one"
+        yield f"    zone: {time.zone}  # of times without one"
 
 
 def _field(choice: Choice) -> Iterator[str]:

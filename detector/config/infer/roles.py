@@ -29,6 +29,7 @@ from detector.config.infer.vocabulary import (
     MEASURE_WORDS,
     NEVER_TIME_WORDS,
     TEXT_WORDS,
+    THING_WORDS,
     TIME_WORDS,
     concept,
     word_set,
@@ -224,6 +225,7 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
         if column.sorted and distinct >= RECURRING_DISTINCT_MIN and column.digits:
             return "ignored", "a counter"
         of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS or column.in_runs
+        of_event = of_event or not THING_WORDS.isdisjoint(column.last_words)
         if column.recurs and column.missing <= ENTITY_MISSING_MAX and not of_event:
             return "entity", "an identifier that recurs"
         if distinct > 0.9 * n:
@@ -258,7 +260,8 @@ def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
         return "entity", "long whole numbers that recur like those of a key"
     if kind == "categorical" and column.types == {str}:
         keyed = column.recurs and distinct >= KEYS_DISTINCT_MIN and column.is_key() and not column.in_runs
-        present = column.missing <= UNNAMED_MISSING_MAX and not set(column.last_words) & MEASURE_WORDS
+        other = MEASURE_WORDS | THING_WORDS | (ATTRIBUTE_WORDS - {"name", "nm"})
+        present = column.missing <= UNNAMED_MISSING_MAX and not set(column.last_words) & other
         keyed = keyed and column.numbered_texts and not _is_number_like(column)
         if keyed and present and concept(column.noun) != "currency":
             return "entity", "values recur like those of a key"

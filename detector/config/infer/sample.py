@@ -109,7 +109,7 @@ class Sample:
         if column is None:
             if len(self.columns) == COLUMNS_MAX:
                 return
-            column = self.columns[path] = Column(path, of_envelope=of_envelope)
+            column = self.columns[path] = Column(path, of_envelope=of_envelope, is_first=not self.columns)
         if isinstance(value, list | dict):
             column.trouble = "a list" if isinstance(value, list) else "nested too deeply"
         elif value is not None and value != "":
@@ -175,6 +175,7 @@ class Sample:
             ranked,
             key=lambda pair: (
                 pair[0],
+                pair[0] > 0 and not pair[1].random,
                 not ORDER_WORDS.isdisjoint(pair[1].last_words),
                 not GIVEN_WORDS.isdisjoint(pair[1].words[-1:]),
                 pair[0] > 0 and pair[1].ascending,
@@ -197,6 +198,7 @@ class Sample:
             format="" if form is None else form.format,
             step="" if form is None else form.step,
             origin="" if form is None else form.origin,
+            zone="UTC" if form is None else form.zone,
             distinct=max(column.distinct for column in parts),
             missing=max(column.missing for column in parts),
             examples=tuple(dict.fromkeys(examples)),

@@ -5,11 +5,15 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, tzinfo
 from functools import partial
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
-from detector.config.clock import DAY_US, has_year, read_clock, read_pattern
+from detector.config.clock import DAY_US, read_clock
+from detector.config.infer.forms import DAY, FIGURES, scan
+from detector.config.infer.zones import UNIVERSAL, place_of
+from detector.config.patterns import compiled, has_year, read_pattern
 from detector.config.tree import EPOCHS, TIME_MAX_S
 
 # What a number since 1970 may mean: the years 2000 to 2100 in each unit lie apart.
@@ -20,12 +24,6 @@ _ISO = re.compile(
     r"( ?(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?(\[[\w/+-]+\])?)?",
     re.ASCII,
 )
-DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
-_CLOCK = r"(?P<clock>[ T,]{1,2}(?P<H>\d{1,2}):(?P<M>\d\d)(?P<S>:\d\d)?(?P<f>\.\d{1,6})?(?P<p> ?[AaPp][Mm])?)?"
-_WEEKDAY = re.compile(r"((?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*)(,? )(?=\d)")
-_FIGURES = re.compile(rf"(\d{{1,4}})([./-])(\d{{1,2}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
-_NAMED = re.compile(rf"(\d{{1,2}})([ ./-]?)([A-Za-z]{{3}})\2(\d{{2,4}}){_CLOCK}", re.ASCII)
 _COMPACT = re.compile(
     r"(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])([0-2]\d[0-5]\d[0-5]\d)?", re.ASCII
 )
@@ -44,56 +42,12 @@ _PACKED = {
 }
 _CLOCKS_MIN = 20  # different times of day in digits without a name
 _PACKED_DISTINCT_MIN = 10  # so many different numbers are hardly all of this form by chance
-_ZONED = {12: "%y%m%d%H%M%S%z", 14: "%Y%m%d%H%M%S%z"}  # by the number of digits before the offset
 _USUAL_YEARS = range(1970, 2200)
 _YEARS = range(1700, 2200)  # of the calendar that is read; births are among them
-# As tools write them; the first one of which all texts are is taken.
-_OF_TOOLS = (
-    "%a, %d %b %Y %H:%M:%S GMT",
-    "%a, %d %b %Y %H:%M:%S UTC",
-    "%a, %d %b %Y %H:%M:%S %z",
-    "%d %b %Y %H:%M:%S %z",
-    "%d/%b/%Y:%H:%M:%S %z",
-    "%a %b %d %H:%M:%S UTC %Y",
-    "%a %b %d %H:%M:%S GMT %Y",
-    "%a %b %d %H:%M:%S %z %Y",
-    "%a %b %d %H:%M:%S %Y",
-    "%a %b %d %Y %H:%M:%S GMT%z",
-    "%d-%b-%y %I.%M.%S.%f %p",
-    "%d-%b-%y %H.%M.%S.%f",
-    "%d-%b-%y %H.%M.%S",
-    "%Y%m%d-%H:%M:%S.%f",
-    "%Y%m%d-%H:%M:%S",
-    "%Y-%m-%d-%H.%M.%S.%f",
-    "%Y-%m-%d-%H.%M.%S",
-    "%Y-%m-%d %H.%M.%S",
-    "%Y:%m:%d %H:%M:%S",
-    "%b %d %H:%M:%S",
-    "%b %d %Y %I:%M%p",
-    "%b %d, %Y, %I:%M:%S %p",
-    "%b %d, %Y %I:%M:%S %p",
-    "%b %d, %Y %I:%M %p",
-    "%b %d, %Y %H:%M:%S",
-    "%b %d, %Y",
-    "%B %d, %Y",
-    *("%b-%Y", "%b %Y", "%B %Y", "%m/%Y", "%Y-%m"),
-    "%d %B %Y",
-    "%d %B %Y %H:%M",
-    "%d %B %Y %H:%M:%S",
-    *(f"%Y.%m.%d.{clock}" for clock in ("", " %H:%M", " %H:%M:%S")),
-    *(f"%d.%m.%Y{clock}" for clock in (" %H.%M", " %H.%M.%S", ", %H:%M Uhr", " %H:%M Uhr", " klo %H.%M")),
-    *(f"%d/%m/%Y{clock}" for clock in (" %H.%M", " %H.%M.%S", " à %H:%M", " à %Hh%M", " %Hh%M", " - %H:%M")),
-    *(
-        f"%Y年%m月%d日{clock}"
-        for clock in ("", " %H:%M", " %H:%M:%S", " %H時%M分", "%H时%M分", "%H时%M分%S秒")
-    ),
-    *(f"%Y년 %m월 %d일{clock}" for clock in ("", " %H:%M", " %H:%M:%S", " %H시 %M분")),
-)
 SOME_YEAR = 2000  # of times that say none: the default of `event.time.origin`, which has a 29 February
 _NO_YEAR = f"they say no year: {SOME_YEAR} is assumed; `origin` has another"
 _YEARLESS = ("%d%m", "%m%d", "%d.%m.", "%d.%m", "%d/%m", "%m/%d")  # days, by a name that says so
 _NET = re.compile(r"/Date\(-?\d{1,15}(?:[+-]\d{4})?\)/", re.ASCII)
-_REMARK = re.compile(r" \([^()%]{1,60}\)$")  # behind a time: the zone in words
 STEPS = {
     "step": "1h",  # as in PaySim
     "steps": "1h",
@@ -146,6 +100,7 @@ class TimeForm(NamedTuple):
     days: bool = False  # without a time of day
     step: str = ""  # of steps
     origin: str = ""  # of steps, if not the default
+    zone: str = "UTC"  # of times that state none; whose abbreviations are read
 
 
 def time_form(values: Sequence[Any], *, plausible: bool = True) -> TimeForm | None:
@@ -168,7 +123,7 @@ def time_form(values: Sequence[Any], *, plausible: bool = True) -> TimeForm | No
         return _iso(texts)
     if all(_NET.fullmatch(text.strip()) for text in texts):
         return TimeForm("auto", "milliseconds since 1970 within /Date()/")
-    return _pattern(texts) or _of_tools(texts)
+    return _pattern(texts)
 
 
 def _of_numbers(values: Sequence[Any], plausible: bool) -> TimeForm | None:
@@ -257,7 +212,7 @@ def _moments(values: Sequence[Any], form: TimeForm) -> list[Any]:
     """The first times of a field, so that they can be compared; empty: one is none."""
     read: Callable[[Any], Any] = str
     if "%" in form.format:
-        read = partial(_by_pattern, form.format)
+        read = partial(_by_pattern, form.format, zone=ZoneInfo(form.zone))
     elif not isinstance(values[0], str):
         read = float
     try:
@@ -266,8 +221,8 @@ def _moments(values: Sequence[Any], form: TimeForm) -> list[Any]:
         return []
 
 
-def _by_pattern(pattern: str, value: Any) -> datetime:
-    return read_pattern(str(value), pattern, SOME_YEAR)
+def _by_pattern(pattern: str, value: Any, zone: tzinfo = UTC) -> datetime:
+    return read_pattern(str(value), pattern, SOME_YEAR, zone)
 
 
 def _iso(texts: Sequence[str]) -> TimeForm | None:
@@ -293,69 +248,65 @@ def _is_day(text: str) -> bool:
 
 
 def _pattern(texts: Sequence[str]) -> TimeForm | None:
-    """A pattern of `%`, with the order of day and month as the values show it."""
-    if weekday := _WEEKDAY.match(texts[0].strip()):
-        rest = [_WEEKDAY.sub("", text.strip()) for text in texts]
-        day_of_week = ("%A" if len(weekday[1]) > 3 else "%a") + weekday[2]
-        date = _pattern(rest) if not any(map(_WEEKDAY.match, rest)) else None
-        return date and date._replace(format=f"{day_of_week}{date.format}")
-    named = [_NAMED.fullmatch(text.strip()) for text in texts]
-    if all(named):
-        found = [one for one in named if one]
-        if any(one[3].lower() not in _MONTHS for one in found):
-            return None
-        years = {len(one[4]) for one in found}
-        separator = found[0][2]
-        if years <= {2, 4} and len(years) == 1 and len({one[2] for one in found}) == 1:
-            return _with_clock(f"%d{separator}%b{separator}%{'Y' if years == {4} else 'y'}", found, "")
+    """A pattern in which all texts are read, as the first one is written."""
+    first = scan(texts[0])
+    if first is None:
         return None
-    matches = [_FIGURES.fullmatch(text.strip()) for text in texts]
+    pattern, note = first.pattern, ""
+    if DAY in pattern:
+        order = _order([FIGURES.search(text) for text in texts], half_days="p" in first.seen)
+        if order is None:
+            return None
+        day, note = order
+        pattern = pattern.replace(DAY, day)
+    tried = [pattern.replace("%H", "%I"), pattern] if "p" in first.seen else [pattern]  # 15:05 PM
+    return next(filter(None, (_read_by(one, texts, note) for one in tried)), None)
+
+
+def _read_by(pattern: str, texts: Sequence[str], note: str) -> TimeForm | None:
+    """A pattern, if all texts are read by it, with the zone whose abbreviations they have."""
+    place = ("UTC", "")
+    if "%Z" in pattern:
+        found = [compiled(pattern)(text.strip()) for text in texts]
+        words = {one["Z"] for one in found if one is not None and "/" not in one["Z"]}
+        if len(words) == 1 and words <= UNIVERSAL:
+            pattern = pattern.replace("%Z", words.pop())
+        elif (some := place_of(words)) is not None:
+            place = some
+        else:
+            return None
+    try:
+        moments = [read_pattern(text, pattern, SOME_YEAR, ZoneInfo(place[0])) for text in texts]
+    except ValueError:
+        return None
+    if not all(moment.year in _YEARS for moment in moments):
+        return None
+    days = "%H" not in pattern and "%I" not in pattern
+    zoned = days or "%z" in pattern or "%Z" in pattern
+    notes = [note, "" if has_year(pattern) else _NO_YEAR, place[1]]
+    notes += ["days without a time of day" * days, "UTC is assumed" * (not zoned)]
+    return TimeForm(pattern, "; ".join(filter(None, notes)), days=days, zone=place[0])
+
+
+def _order(matches: Sequence[re.Match[str] | None], *, half_days: bool) -> tuple[str, str] | None:
+    """The order of day, month and year, as the values show it, with what is said of it."""
     found = [one for one in matches if one]
-    if len(found) < len(texts) or len({one[2] for one in found}) > 1:
+    if len(found) < len(matches) or len({one[2] for one in found}) > 1:
         return None
     separator = found[0][2]
     if all(len(one[1]) == 4 for one in found):
-        day, note = f"%Y{separator}%m{separator}%d", ""
         right = all(1 <= int(one[3]) <= 12 and 1 <= int(one[4]) <= 31 for one in found)
-        right = right and all(int(one[1]) in _YEARS for one in found)
-    elif all(len(one[1]) == len(one[4]) == 2 for one in found) and _year_first(found):
-        day, note, right = f"%y{separator}%m{separator}%d", "the year is first, as it seems", True
-    else:
-        years = {len(one[4]) for one in found}
-        if years not in ({2}, {4}) or any(len(one[1]) > 2 for one in found):
-            return None
-        if years == {4} and not all(int(one[4]) in _YEARS for one in found):
-            return None
-        year = "%Y" if years == {4} else "%y"
-        pairs = [(int(one[1]), int(one[3])) for one in found]
-        order = _day_first(pairs, separator, any(one["p"] for one in found))
-        if order is None:
-            return None
-        first, note = order
-        parts = ("%d", "%m") if first else ("%m", "%d")
-        day, right = separator.join((*parts, year)), all(min(pair) > 0 for pair in pairs)
-    return _with_clock(day, found, note) if right else None
-
-
-def _of_tools(texts: Sequence[str]) -> TimeForm | None:
-    """A pattern of which all texts are, as a tool writes times; None: it is not known."""
-    first = texts[0].strip()
-    remark = found[0] if (found := _REMARK.search(first)) else ""
-    digits = len(first) - 5  # before an offset
-    some = (_ZONED[digits],) if digits in _ZONED and first[:digits].isdecimal() else _OF_TOOLS
-    for plain in some:
-        pattern = plain + remark
-        try:
-            moments = [_by_pattern(pattern, text) for text in texts]
-        except ValueError:
-            continue
-        if not all(moment.year in _YEARS for moment in moments):
-            continue
-        days = "%H" not in pattern and "%I" not in pattern
-        notes = ["" if has_year(pattern) else _NO_YEAR]
-        notes += ["days without a time of day" * days, "UTC is assumed" * (not days and "%z" not in pattern)]
-        return TimeForm(pattern, "; ".join(filter(None, notes)), days=days)
-    return None
+        return (f"%Y{separator}%m{separator}%d", "") if right else None
+    if all(len(one[1]) == len(one[4]) == 2 for one in found) and _year_first(found):
+        return f"%y{separator}%m{separator}%d", "the year is first, as it seems"
+    years = {len(one[4]) for one in found}
+    if years not in ({2}, {4}) or any(len(one[1]) > 2 for one in found):
+        return None
+    order = _day_first([(int(one[1]), int(one[3])) for one in found], separator, half_days)
+    if order is None:
+        return None
+    parts = ("%d", "%m") if order[0] else ("%m", "%d")
+    return separator.join((*parts, "%Y" if years == {4} else "%y")), order[1]
 
 
 def _year_first(found: Sequence[re.Match[str]]) -> bool:
@@ -389,24 +340,6 @@ def _day_first(pairs: Sequence[tuple[int, int]], separator: str, half_days: bool
     return first, (
         f"whether the day or the month is first cannot be seen: {'the day' if first else 'the month'} is "
         "assumed. Check it"
-    )
-
-
-def _with_clock(day: str, found: Sequence[re.Match[str]], note: str) -> TimeForm | None:
-    shapes = {(bool(one["clock"]), bool(one["S"]), bool(one["f"]), bool(one["p"])) for one in found}
-    if shapes == {(False, False, False, False)}:
-        words = [note, "days without a time of day"]
-        return TimeForm(day, "; ".join(filter(None, words)), days=True)
-    if len(shapes) > 1:
-        return None
-    _, seconds, fraction, half_days = shapes.pop()
-    clock = found[0]["clock"]
-    space = clock[: len(clock) - len(clock.lstrip(" T,"))]
-    gap = " " if half_days and " " in found[0]["p"] else ""
-    hours = ("%I" if half_days else "%H") + ":%M" + ":%S" * seconds + ".%f" * fraction
-    zone = "UTC is assumed"
-    return TimeForm(
-        day + space + hours + (f"{gap}%p" if half_days else ""), "; ".join(filter(None, (note, zone)))
     )
 
 

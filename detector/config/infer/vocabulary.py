@@ -82,7 +82,9 @@ CONSUMPTION_WORDS = _WORDS["consumption"]
 """What a meter counts: the amount at stake where there is no money."""
 INSTRUMENT_WORDS = _WORDS["instrument"]
 """What is traded: it has a history where nothing says who trades."""
-CODE_WORDS = (_WORDS["attribute"] | _WORDS["code"]) - word_set(
+THING_WORDS = _WORDS["thing"]
+"""What is bought: no entity where anything else is one."""
+CODE_WORDS = (_WORDS["attribute"] | _WORDS["code"] | THING_WORDS) - word_set(
     "age exp expiry dob month year level risk first last indicator ind tier"
 )
 """Names of what is a code even as a whole number, not a measure."""

@@ -21,6 +21,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from detector.config.formats import FORMATS
 from detector.config.kinds import KINDS
+from detector.config.patterns import DIRECTIVES, read_pattern
 from detector.config.tree.base import Duration, Name, Part, unfit, wrong
 
 EPOCHS = {"epoch_s": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}
@@ -72,23 +73,22 @@ def _names_of(table: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
 
 TIME_FORMATS = ("auto", "iso8601", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "date", "steps", "apart")
 TIME_PARTS = ("year", "month", "day", "hour", "minute", "second")  # of the format apart, in this order
-_TIME_DIRECTIVE = re.compile(r"%(.?)", re.DOTALL)
-_TIME_DIRECTIVES = frozenset("YymdbBjHIpMSfzaA%")
 _SOME_DAY = datetime(2026, 3, 21)
 
 
 def _time_format(form: str) -> str:
-    """Check a name of `TIME_FORMATS`, or a pattern of `datetime.strptime` that says which day or month."""
+    """Check a name of `TIME_FORMATS`, or a pattern that says which day or month."""
     if form in TIME_FORMATS:
         return form
     if "%" not in form:
         raise wrong(f"one of: {', '.join(TIME_FORMATS)}; or a pattern like %d.%m.%Y %H:%M:%S")
-    unknown = [one for one in _TIME_DIRECTIVE.findall(form) if one not in _TIME_DIRECTIVES]
+    unknown = [one for one in re.findall(r"%(.?)", form) if one not in DIRECTIVES]
     if unknown or not form.isprintable():
-        raise wrong(f"a pattern of %{' %'.join(sorted(_TIME_DIRECTIVES))} and plain characters")
+        raise wrong(f"a pattern of %{' %'.join(sorted(DIRECTIVES))} and plain characters")
     try:
-        day = datetime.strptime(_SOME_DAY.strftime(form.replace("%z", "+0000")), form).date()
-    except (ValueError, re.error):
+        some = _SOME_DAY.strftime(form.replace("%z", "Z").replace("%Z", "UTC"))
+        day = read_pattern(some, form, 1900).date()
+    except ValueError:
         raise wrong("a pattern in which each of %Y, %m, %d, %H, ... occurs once") from None
     # The first: a month without a day. 1900: a day without a year.
     if day not in (_SOME_DAY.date(), _SOME_DAY.date().replace(day=1), _SOME_DAY.date().replace(year=1900)):
@@ -166,8 +166,9 @@ class TimeField(Part):
         "epoch_s, epoch_ms, epoch_us, epoch_ns: that. date: 20260301 or 2026-03-01. steps: a number of "
         "`step`s since `origin`; a spreadsheet counts days since 1899-12-30. apart: year, month and day, and "
         "perhaps hour, minute and second, each in a field of its own. A text with %: a pattern of strptime, "
-        "like %d.%m.%Y %H:%M:%S. One without a year, like %d%m, is of the year of `origin`: at the end of a "
-        "year, change it.",
+        "like %d.%m.%Y %H:%M:%S. %b is a month in words of many languages; %Z is UTC, Europe/Paris or an "
+        "abbreviation that `zone` uses: EST is read only with a zone like America/New_York. A pattern "
+        "without a year, like %d%m, is of the year of `origin`: at the end of a year, change it.",
     )
     step: Duration = Field(1.0, description="Length of a step; see `path` and `format`.")
     origin: Annotated[str, AfterValidator(_moment)] = Field(

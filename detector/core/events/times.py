@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.clock import has_year, read_pattern
+from detector.config.patterns import UnknownZone, has_year, read_pattern
 from detector.config.tree import EPOCHS, TIME_MAX_S, TimeField
 from detector.core.events.rejection import Bad
 from detector.core.events.text_kernels import IsoTimes, PatternTimes
@@ -164,7 +164,9 @@ class TimeReader:
 
     def _by_pattern(self, text: str) -> float:
         try:
-            return _timestamp(read_pattern(text, self._form, self._year), self._zone)
+            return _timestamp(read_pattern(text, self._form, self._year, self._zone), self._zone)
+        except UnknownZone as error:
+            raise Bad("bad_time", f"time: {text[:40]!r}: {error}") from None
         except (ValueError, OverflowError):
             raise Bad("bad_time", f"time: {text[:40]!r} is not like {self._form}") from None
 
