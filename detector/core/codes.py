@@ -30,4 +30,17 @@ FACTS = (
     "long_silence",
     "since_last",
 )
+SIGNS = (  # what an alert looks like; no snooze names one
+    "frauds",
+    "two_places",
+    "testing",
+    "small_large",
+    "alerted",
+    "busy",
+    "several_new",
+    "many",
+    "large",
+    "large_there",
+    "again",
+)
 CODES = REASONS + FACTS

@@ -49,6 +49,10 @@ DRIVE_KM_H = 150.0
 AGE_HALF_LIVES_MAX = 16.0
 
 
+# A category that so many of the main entity's events have, and not nearly all events, is usual for it.
+OFTEN_SHARE, ALL_SHARE = 0.2, 0.8
+
+
 class Pace(NamedTuple):
     """How often a key is seen."""
 
@@ -180,9 +184,31 @@ def is_everywhere(layout: Layout, event: Rows, point: int) -> bool:
         if habit.name != "moves" or habit.point != point or not habit.key:
             continue
         _, km, gap_s = event.context[0, habit.columns].tolist()
-        if km >= ELSEWHERE_KM and km > JOURNEY_KM_H * gap_s / 3600.0 and _is_public(layout, event, habit.key):
+        if km >= ELSEWHERE_KM and is_impossible(km, gap_s) and _is_public(layout, event, habit.key):
             return True
     return False
+
+
+def is_impossible(km: float, seconds: float) -> bool:
+    """Whether nobody travels so fast."""
+    return km > JOURNEY_KM_H * seconds / 3600.0
+
+
+def usual_categories(layout: Layout, event: Rows) -> list[int]:
+    """Categories of the event that are usual for its main entity, and not for everybody."""
+    own = pace(layout, event, 0) if layout.entities else None
+    if own is None or not own.known:
+        return []
+    context, found, entities = event.context[0], [], len(layout.entities)
+    events, all_ = float(context[layout.kind_of(0).count(-1)]), float(context[layout.kind_of(None).count(-1)])
+    for category in range(len(layout.categories)):
+        about = contact(layout, event, entities + category)
+        everyone = float(context[layout.kind_of(entities + category).count(-1)])
+        if about is None or not about.paired or everyone > ALL_SHARE * all_:
+            continue
+        if about.events >= OFTEN_SHARE * events:
+            found.append(category)
+    return found
 
 
 class Met(NamedTuple):
