@@ -250,7 +250,10 @@ def test_a_chosen_event_says_that_it_was() -> None:
 
 TESTED = fact("small", "", events=4, window_s=3600.0, alone=False)
 FAST = fact("speed", "", of="card", km=1300.0, gap_s=1800.0)
-NEW = [fact("first_contact", f"{n}", of=n, value="x", age_s=None, one_of=40.0) for n in ("shop", "country")]
+NEW = [
+    fact("first_contact", f"{n}", of=n, value="x", age_s=None, one_of=40.0)
+    for n in ("shop", "country", "device")
+]
 
 
 @pytest.mark.parametrize(
@@ -266,9 +269,9 @@ NEW = [fact("first_contact", f"{n}", of=n, value="x", age_s=None, one_of=40.0) f
         ([WAVE], [SHARED], 30.0, 1, ["alerted", "busy"]),
         ([VALUE], [replace(SHARED, values={"of": "shop", "usual": True})], 30.0, 1, []),
         ([VALUE], NEW, 30.0, 1, ["several_new"]),
-        ([VALUE], NEW[:1], 30.0, 1, []),
-        ([VALUE], [fact("window", "", events=6, window_s=3600.0, usual_events=0.5)], 30.0, 1, ["many"]),
-        ([VALUE], [fact("window", "", events=6, window_s=3600.0, usual_events=None)], 30.0, 1, []),
+        ([VALUE], NEW[:2], 30.0, 1, []),
+        ([VALUE], [fact("window", "", events=6, window_s=3600.0, usual_events=0.2)], 30.0, 1, ["many"]),
+        ([VALUE], [fact("window", "", events=6, window_s=3600.0, usual_events=0.5)], 30.0, 1, []),
         ([VALUE], [fact("near_fraud", "")], 30.0, 1, ["frauds"]),
     ],
 )

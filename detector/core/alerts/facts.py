@@ -10,9 +10,9 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
     near_fraud       a confirmed fraud that is nearer in the embedding than normal events are
     small_then_large a small amount within the hour before a large one
     small            a small amount, and whether anything says that it matters
+    speed            a fast way since an entity's last event
     first_contact    first time with a merchant, device, country, category; or for a day at most
     window           many events, or a large sum, in the last hour and day
-    speed            a fast way since an entity's last event
     little_history   the main entity is new, or seldom seen
     long_silence     the main entity was not seen for ten times its usual interval
     since_last       time since the main entity's last event
@@ -135,9 +135,9 @@ class Facts:
             self._near_frauds(of),
             self._small_then_large(of, usual),
             self._small(of, usual, contacts),
+            self._speeds(of),
             contacts,
             windows,
-            self._speeds(of),
             self._time(of, own),
         ):
             found += facts

@@ -39,6 +39,8 @@ HOUR_SHARE_MAX = 0.05
 FAST_MIN = 2.3
 # Km from which a way is told: places are only as exact as a town.
 NEAR_KM = 10.0
+# Km from which a move is told: that to the next town is as inexact as the two places.
+MOVE_KM = 30.0
 # A shop is everywhere if its customers are so far apart, faster than a journey.
 ELSEWHERE_KM, JOURNEY_KM_H = 100.0, 1000.0
 # A thing is public if others are seen with it so many times as often.
@@ -156,7 +158,7 @@ def fastest_move(
     for habit in moves:
         key = habit.key or 0
         rarity, km, gap_s = event.context[0, habit.columns].tolist()
-        if entity not in (None, key) or not (rarity >= FAST_MIN and km >= NEAR_KM):
+        if entity not in (None, key) or not (rarity >= FAST_MIN and km >= MOVE_KM):
             continue
         if km > DRIVE_KM_H * gap_s / 3600.0 and (key == 0 or not _is_public(layout, event, key)):
             told.append((rarity, (key, km, gap_s)))

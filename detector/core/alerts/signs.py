@@ -11,10 +11,14 @@ from collections.abc import Sequence
 
 from detector.core.alerts.explain import Reason
 from detector.core.alerts.facts import SHORT_WINDOW_S, TIMES_DEAR, Fact
-from detector.core.alerts.known import EVENTS_MIN, TIMES_USUAL, is_impossible
+from detector.core.alerts.known import EVENTS_MIN, is_impossible
 from detector.core.codes import SIGNS
 
-NEW_MIN, ONE_OF_MIN = 2, 10.0  # things that are new at once, each of which is new in so few events
+NEW_MIN, ONE_OF_MIN = (
+    3,
+    10.0,
+)  # things that are new at once, each of which is new in so few events; a journey has two
+TIMES_MANY = 20.0  # times the usual number of events; fewer are a tour of shops
 
 
 def signs_of(
@@ -71,6 +75,6 @@ def _of_fact(fact: Fact) -> str | None:
         case "window":
             usual = float(values.get("usual_events") or 0.0)
             hour = values.get("window_s") == SHORT_WINDOW_S and values.get("usual_events") is not None
-            many = float(values.get("events") or 0) >= max(EVENTS_MIN, TIMES_USUAL * usual)
+            many = float(values.get("events") or 0) >= max(EVENTS_MIN, TIMES_MANY * usual)
             return "many" if hour and many else None
     return None
