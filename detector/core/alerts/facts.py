@@ -50,7 +50,7 @@ from detector.core.events import View
 from detector.core.features import DAY_S, KeyKind, Layout, Rows, Units, population_shift
 
 FACTS_MAX = 6  # of an alert
-CONTACTS_MAX = 3  # of these about contacts
+CONTACTS_MAX = 4  # of these about contacts
 RECENT_SHOWN = 20
 SHORT_WINDOW_S = 3600.0
 WINDOWS_S = (SHORT_WINDOW_S, DAY_S)

@@ -7,7 +7,7 @@ Their meaning is in docs/reference/alert.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from detector.core.alerts.explain import Reason
 from detector.core.alerts.facts import SHORT_WINDOW_S, TIMES_DEAR, Fact
@@ -28,6 +28,7 @@ def signs_of(
     usual: tuple[float, float] | None,
     there: tuple[float, float] | None,
     case_events: int,
+    own: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Codes of an event's signs.
 
@@ -39,12 +40,18 @@ def signs_of(
         Ranges of amounts: of the main entity, else everybody's; in the most telling category of the event.
     case_events
         Events of its case, with this one.
+    own
+        Entities that the main one has nearly alone: what happens there is its own.
     """
     found = {sign for fact in facts if (sign := _of_fact(fact)) is not None}
-    new = [fact for fact in facts if fact.code == "first_contact" and fact.values["age_s"] is None]
-    if sum(float(fact.values["one_of"] or 0.0) >= ONE_OF_MIN for fact in new) >= NEW_MIN:
+    met = [fact.values for fact in facts if fact.code == "first_contact"]
+    new = [one for one in met if float(one["age_s"] or 0.0) < SHORT_WINDOW_S]
+    if sum(float(one["one_of"] or 0.0) >= ONE_OF_MIN for one in new) >= NEW_MIN:
         found.add("several_new")
-    if any(one.code == "contact" and one.of == one.field for one in reasons):  # only a busy one is its own
+    busy = [
+        one.of for one in reasons if one.code == "contact" and one.of == one.field
+    ]  # only a busy one is its own
+    if any(name not in own for name in busy):
         found.add("busy")
     for sign, ends in (("large", usual), ("large_there", there)):
         if ends is not None and not math.isnan(amount) and amount > TIMES_DEAR * max(ends[1], 0.0):

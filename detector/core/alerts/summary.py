@@ -84,7 +84,8 @@ class Summary:
         severity = self._severity(reasons, decision, standing)
         random = decision.selection == "exploration"
         ends = others() if own is None else own
-        signs = () if random else signs_of(reasons, facts, of.amount, ends, there, decision.case.events)
+        events, own_things = decision.case.events, _own_things(met)
+        signs = () if random else signs_of(reasons, facts, of.amount, ends, there, events, own_things)
         amount = None if math.isnan(of.amount) else of.amount
         headline = self._head.at_risk(
             self._head.who(of.view.main, focus),
@@ -95,9 +96,7 @@ class Summary:
         if signs:  # beside which a small amount is no weak evidence
             facts = [fact for fact in facts if not (fact.code == "small" and fact.values.get("alone"))]
         if any(fact.code == "earlier" for fact in facts):  # the same events, told twice
-            reasons = [
-                one for one in reasons if one.code != "heat" or one.of not in _own_things(met)
-            ] or reasons
+            reasons = [one for one in reasons if one.code != "heat" or one.of not in own_things] or reasons
         evidence = _once(
             [*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own, others)]
         )
