@@ -35,7 +35,6 @@ SIGNS = (  # what an alert looks like; no snooze names one
     "two_places",
     "testing",
     "small_large",
-    "alerted",
     "busy",
     "several_new",
     "many",

@@ -105,12 +105,13 @@ def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
 
 def contact(layout: Layout, event: Rows, column: int) -> Contact | None:
     """What is known of one key of the event; None if it is missing, or is the main entity."""
-    keys = event.keys()[0]
-    if keys[column] == 0 or (column == 0 and layout.entities):
+    entities = len(layout.entities)
+    key = event.entities[0, column] if column < entities else event.categories[0, column - entities]
+    if key == 0 or (column == 0 and entities):
         return None
     context = event.context[0]
     ever = not math.isnan(context[layout.kind_of(column).gap])
-    paired = bool(layout.entities) and keys[0] != 0
+    paired = bool(entities) and event.entities[0, 0] != 0
     kind = layout.kind_of(0, column) if paired else layout.kind_of(column)
     gap = float(context[kind.gap])
     new = math.isnan(gap)

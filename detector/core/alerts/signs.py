@@ -72,8 +72,6 @@ def _of_fact(fact: Fact) -> str | None:
         case "speed":
             km, gap_s = float(values.get("km") or 0.0), float(values.get("gap_s") or 0.0)
             return "two_places" if is_impossible(km, gap_s) else None
-        case "shared":
-            return None if values["usual"] else "alerted"
         case "small":
             several = (
                 int(values.get("events") or 0) >= EVENTS_MIN and values.get("window_s") == SHORT_WINDOW_S

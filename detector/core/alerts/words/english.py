@@ -225,7 +225,6 @@ TEXTS = {
     "sign_two_places": "two places at once",
     "sign_testing": "small amounts in quick succession",
     "sign_small_large": "a large amount after a small one",
-    "sign_alerted": "other {mains} are alerted there",
     "sign_busy": "far more events there than usual",
     "sign_several_new": "several things at once that are new to {this}",
     "sign_many": "far more events of {this} than usual",

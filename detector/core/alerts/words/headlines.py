@@ -138,8 +138,7 @@ class Headlines:
         """What it looks like."""
         if not codes:
             return TEXTS["no_signs"]
-        words = self._words
-        told = [TEXTS[f"sign_{code}"].format(this=words.this(), mains=words.plural_of_main) for code in codes]
+        told = [TEXTS[f"sign_{code}"].format(this=self._words.this()) for code in codes]
         return TEXTS["signs"].format(signs=listed(told))
 
     def as_usual(self, things: Sequence[tuple[str, str]]) -> str | None:
