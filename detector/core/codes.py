@@ -23,11 +23,23 @@ FACTS = (
     "near_fraud",
     "small_then_large",
     "small",
+    "speed",
     "first_contact",
     "window",
-    "speed",
     "little_history",
     "long_silence",
     "since_last",
+)
+SIGNS = (  # what an alert looks like; no snooze names one
+    "frauds",
+    "two_places",
+    "testing",
+    "small_large",
+    "busy",
+    "several_new",
+    "many",
+    "large",
+    "large_there",
+    "again",
 )
 CODES = REASONS + FACTS

@@ -6,12 +6,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from detector.core.alerts.severity import SEVERITIES
 from detector.notify.message import Message
 
 LINE_CHARS_MAX = 400
 LINES_MAX = 8  # of reasons and facts
-MOVED_MIN = 2  # severities from an alert's own to that of its rank, from which a title names both
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}  # controls, direction marks, unassigned
 
 
@@ -33,7 +31,7 @@ def line(text: object, chars_max: int = LINE_CHARS_MAX) -> str:
 def title(message: Message) -> str:
     """One line: how severe, who, and how much is at risk."""
     what = "case update" if message.kind == "case" else "alert"
-    severe = f"{message.body['severity'].upper()} {what}{_by_rank(message.body)}"
+    severe = f"{message.body['severity'].upper()} {what}"
     summary = message.body.get("summary")
     if isinstance(summary, Mapping) and summary.get("headline"):
         return line(f"{severe}: {line(summary['headline'])}")
@@ -43,21 +41,14 @@ def title(message: Message) -> str:
     return line(f"{severe}: {who}{at_risk}")
 
 
-def _by_rank(body: Mapping[str, Any]) -> str:
-    """The severity by the rank among the last alerts, where it is two or more from the alert's own."""
-    score = body.get("score")
-    fitting = score.get("fitting") if isinstance(score, Mapping) else None
-    if fitting not in SEVERITIES or body.get("selection") == "exploration":
-        return ""
-    moved = abs(SEVERITIES.index(fitting) - SEVERITIES.index(body["severity"]))
-    return f" (instead of {fitting})" if moved >= MOVED_MIN else ""
-
-
 def details(message: Message) -> list[str]:
     """Further lines: facts and reasons, then what is needed to find it again."""
     event, others = message.body.get("event_time"), _others(message)
+    summary = message.body.get("summary")
+    usual = summary.get("usual") if isinstance(summary, Mapping) else None
     return [
         *sentences(message),
+        *([line(usual)] if usual else []),
         *([f"with: {others}"] if others else []),
         *([f"event time: {line(event)}"] if event else []),
         f"case: {line(message.case)}",

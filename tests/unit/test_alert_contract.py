@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from detector.core.codes import CODES, FACTS, REASONS
+from detector.core.codes import CODES, FACTS, REASONS, SIGNS
 from tests.alerts import check_alert
 from tests.contract import broken
 from tests.unit.test_explain import made
@@ -111,7 +111,7 @@ def test_codes_are_the_same_in_alerts_schemas_and_the_reference() -> None:
     ]
     assert lists == [list(CODES)]
     text = (Path(__file__).parents[2] / "docs" / "reference" / "alert.md").read_text(encoding="utf-8")
-    for title, codes in (("Reasons", REASONS), ("Facts", FACTS)):
+    for title, codes in (("Reasons", REASONS), ("Facts", FACTS), ("Signs", SIGNS)):
         table = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
         assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == codes
 

@@ -340,8 +340,7 @@ def test_a_value_that_alone_lowers_the_score_and_is_usual_is_rare_with_the_rest(
     (found,) = EXPLAINER.reasons(rows, TYPICAL, view, 5.0, score_rows, count_max=5)
     assert (found.field, found.code) == ("amount", "combination")
     assert found.detail == (
-        "no single value explains the score; most telling, though usual by itself: Amount EUR 60.00; "
-        f"{WITHOUT}"
+        f"no single value is rare, but all together are; most of all Amount EUR 60.00; {WITHOUT}"
     )
 
 
@@ -410,7 +409,7 @@ def test_entities_and_categories_are_explained_by_their_familiarity() -> None:
     rows.context[:, pair.age] = 90 * DAY_S
     detail = explain(rows, {"shop": 1.0})["shop"].detail
     assert detail == (
-        "no single value explains the score; most telling, though usual by itself: at shop corner; "
+        "no single value is rare, but all together are; most of all at shop corner; "
         "without that about 1 event in 10,000 would be as unusual, not 1 in 100,000"
     )
 
@@ -509,9 +508,9 @@ def test_an_amount_is_told_beside_the_last_ones() -> None:
     assert told(5.0) == "this card had more in each of its last 3 events"
     assert told(15.0) == "this card had more in each of its last 3 events"
     assert told(40.0) is None
-    earlier = Earlier(1, (), 900.0, None)
+    earlier = Earlier(1, (), 900.0, None, others=np.array([30.0, 40.0]))
     assert told_among(Sentences(SCHEMA), PAST, 250.0, usual, earlier) == (
-        "this card had as much in 1 of its last 3 events, unusual ones included"
+        "this card had less in each of its last 2 events, but for the unusual ones"
     )
     assert told_among(Sentences(SCHEMA), PAST.newest(1), 250.0, usual) is None
     assert told_among(Sentences(SCHEMA), None, 250.0, usual) is None

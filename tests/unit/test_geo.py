@@ -253,7 +253,7 @@ def test_a_usual_place_is_no_distance() -> None:
     )
     usual = explained(0.02, NEVER, NEVER)
     assert usual.detail.startswith(
-        "no single value explains the score; most telling, though usual by itself: this place"
+        "no single value is rare, but all together are; most of all this place"
     )
     assert usual.code == "combination"
 

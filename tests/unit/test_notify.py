@@ -273,13 +273,20 @@ def test_a_message_says_what_its_summary_says() -> None:
     assert sentences(told) == ["first [31m", "second"]
 
 
-def test_a_title_says_that_the_rank_is_far_from_the_severity() -> None:
-    """An alert of severity low was among the most unusual tenth, and nothing at first sight said so."""
-    assert title(message(score={"fitting": "low"})).startswith("HIGH alert (instead of low): ")
-    for body in ({"fitting": "high"}, {"fitting": "critical"}, {"fitting": 3}, {}, None):
-        assert title(message(score=body)).startswith("HIGH alert: ")
-    chosen = message(score={"fitting": "low"}, selection="exploration")
-    assert title(chosen).startswith("HIGH alert: ")
+def test_a_title_has_one_severity() -> None:
+    """Readers could not decide about an alert that was "HIGH (instead of low)"."""
+    assert title(message(score={"fitting": "low"})).startswith("HIGH alert: ")
+
+
+def test_what_is_usual_is_told_beside_what_is_not() -> None:
+    usual = "usual for this card: channel chip and city Lyon"
+    summary = {
+        "headline": "card c1",
+        "sentences": ["first"],
+        "usual": usual,
+        "with": "shop A (never seen before)",
+    }
+    assert details(message(summary=summary))[1:3] == [usual, "with: shop A (never seen before)"]
 
 
 def test_events_before_are_shown_with_what_became_of_them_and_how_unusual_they_were() -> None:

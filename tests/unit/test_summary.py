@@ -17,6 +17,7 @@ from detector.core.alerts.facts import Evidence, Fact
 from detector.core.alerts.known import Contact, Met
 from detector.core.alerts.policy import Published
 from detector.core.alerts.recent import History
+from detector.core.alerts.signs import signs_of
 from detector.core.alerts.summary import SENTENCES_MAX, Standing, Summary
 from detector.core.alerts.words import Sentences
 from detector.core.features import DAY_S
@@ -75,7 +76,8 @@ def test_the_reason_comes_first_and_the_last_event_last() -> None:
     speed = fact("speed", "22 km in 41 seconds", of="card")
     told = summed([VALUE], [speed, LAST])
     assert told["headline"] == "card 4711, EUR 250.00 at risk"
-    assert told["sentences"] == [AMOUNT, "22 km in 41 seconds", told["severity"], LAST.detail]
+    signs = "signs of fraud: an amount far above the usual"
+    assert told["sentences"] == [signs, AMOUNT, "22 km in 41 seconds", told["severity"], LAST.detail]
     assert told["focus"] is None
 
 
@@ -83,36 +85,27 @@ def test_it_says_why_it_is_that_severe() -> None:
     heat = reason("card heat", "heat", 0.3, "earlier events of this card were unusual")
     standing = Standing(4.3, 0.06, 3)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
-        "severity medium instead of critical, as many of the last alerts were critical: more unusual than "
-        "94 % of the last alerts; about 1 normal event in 20,000 is as unusual; mainly for the amount and "
-        "earlier unusual events of this card"
+        "rare: about 1 normal event in 20,000 is as unusual, mainly for the amount and earlier unusual "
+        "events of this card; severity medium is its place among alerts by that alone, down from critical "
+        "as many were critical lately"
     )
     alone = summed([VALUE], standing=Standing(9.0, 0.001, 3), severity=3)["severity"]
-    assert (
-        "more unusual than all of the last alerts; about 1 normal event in 1,000,000,000 is as unusual; "
-        in alone
-    )
+    assert "about 1 normal event in 1,000,000,000 is as unusual" in alone
+    assert alone.endswith("rarer than all of the last alerts")
     usual = summed([VALUE], standing=Standing(2.0, 1.0, 0), severity=0)["severity"]
-    assert "nearly all of the last alerts were more unusual" in usual
+    assert usual.endswith("nearly all of the last alerts were rarer")
     assert summed([VALUE], standing=Standing(3.0, 0.95, 0))["severity"] == (
-        "severity medium instead of low, as few of the last alerts were medium: 95 % of the last alerts "
-        "were more unusual; about 1 normal event in 1,000 is as unusual; mainly for the amount"
+        "rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity medium is its "
+        "place among alerts by that alone, up from low as few were medium lately"
     )
 
 
-@pytest.mark.parametrize(
-    ("severity", "said"),
-    [
-        (0, "severity low, which says how unusual it is, not how much is at risk: "),
-        (1, "severity medium: "),
-        (3, "severity critical: "),
-    ],
-)
+@pytest.mark.parametrize(("severity", "said"), [(0, "low"), (1, "medium"), (3, "critical")])
 def test_it_says_what_the_severity_means(severity: int, said: str) -> None:
     standing = Standing(3.0, 0.7, severity)
     assert summed([VALUE], standing=standing, severity=severity)["severity"] == (
-        f"{said}70 % of the last alerts were more unusual; about 1 normal event in 1,000 is as unusual; "
-        "mainly for the amount"
+        f"rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity {said} is its "
+        "place among alerts by that alone: 70 % of the last alerts were rarer"
     )
 
 
@@ -121,10 +114,10 @@ def test_what_is_unusual_together_is_always_said() -> None:
     country = reason("country", "combination", 0.7, joint)
     amount = reason("amount", "combination", 0.3, "Amount EUR 250.00 is usual by itself")
     told = summed([country, amount], [SHARED])
-    assert told["sentences"][:2] == [SHARED.detail, joint]  # figures before what has none
+    assert told["sentences"][1:3] == [SHARED.detail, joint]  # figures before what has none
     assert amount.detail not in told["sentences"]
-    assert told["severity"].endswith("mainly for the country and the amount together")
-    assert summed([country])["severity"].endswith("mainly for many values together, most of all the country")
+    assert "mainly for the country and the amount together" in told["severity"]
+    assert "mainly for many values together, most of all the country" in summed([country])["severity"]
 
 
 def test_other_entities_are_named_with_whether_they_are_known() -> None:
@@ -153,13 +146,22 @@ def test_other_entities_are_named_with_whether_they_are_known() -> None:
 
 def test_a_wave_at_a_shop_is_told_as_the_shops() -> None:
     first = fact(
-        "first_contact", "first time at shop corner for this card", of="shop", age_s=None, events=None
+        "first_contact",
+        "first time at shop corner for this card",
+        of="shop",
+        age_s=None,
+        events=None,
+        one_of=4.0,
     )
     told = summed([WAVE], [SHARED, first, LAST], of=replace(EVIDENCE, amount=20.0))
     assert told["headline"] == "shop corner (card 4711), EUR 20.00 at risk"
     assert told["focus"] == {"name": "shop", "value": "corner"}
-    assert told["sentences"][:3] == [BUSY, SHARED.detail, "Amount EUR 20.00 is usual for this card: 12 to 85"]
-    assert len(told["sentences"]) == 5
+    assert told["sentences"][1:4] == [
+        BUSY,
+        SHARED.detail,
+        "Amount EUR 20.00 is usual for this card: 12 to 85",
+    ]
+    assert len(told["sentences"]) == 6
 
 
 def test_evidence_of_the_card_itself_is_no_wave() -> None:
@@ -182,13 +184,13 @@ def test_nothing_is_said_twice() -> None:
     ]  # fmt: skip
     heat = reason("shop heat", "heat", 0.3, "other events at shop corner were unusual", of="shop")
     told = summed([VALUE, heat, pace, shop], [SHARED, *met, window])["sentences"]
-    assert told[:4] == [
+    assert told[1:5] == [
         AMOUNT,
         SHARED.detail,
         "first time for this card: in country DE and at shop corner; it meets a new country in 1 of 9 events",
         window.detail,
     ]
-    assert len(told) == 5
+    assert len(told) == 6
 
 
 def test_an_amount_is_always_compared_with_the_entitys_own() -> None:
@@ -242,3 +244,77 @@ def test_a_chosen_event_says_that_it_was() -> None:
     decision = Published(Totals(case=1), 0, selection="exploration")
     told = SUMMARY.make([VALUE], [], EVIDENCE, None, decision, Standing(1.0, 1.0, 0))
     assert told["severity"] == "severity low: chosen at random, not for its score"
+    assert told["signs"] == []
+    assert not any("sign" in one for one in told["sentences"])
+
+
+TESTED = fact("small", "", events=4, window_s=3600.0, alone=False)
+FAST = fact("speed", "", of="card", km=1300.0, gap_s=1800.0)
+NEW = [
+    fact("first_contact", f"{n}", of=n, value="x", age_s=None, one_of=40.0)
+    for n in ("shop", "country", "device")
+]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "facts", "amount", "case", "codes"),
+    [
+        ([VALUE], [], 30.0, 1, []),
+        ([VALUE], [], 250.0, 1, ["large", "large_there"]),
+        ([VALUE], [], 100.0, 1, ["large_there"]),
+        ([VALUE], [TESTED], 1.0, 4, ["testing", "again"]),
+        ([VALUE], [replace(TESTED, values={"events": 2, "window_s": 3600.0})], 1.0, 1, []),
+        ([VALUE], [FAST], 30.0, 1, ["two_places"]),
+        ([VALUE], [replace(FAST, values={"km": 300.0, "gap_s": 1800.0})], 30.0, 1, []),
+        ([WAVE], [SHARED], 30.0, 1, ["busy"]),
+        ([VALUE], [SHARED], 30.0, 1, []),
+        ([VALUE], NEW, 30.0, 1, ["several_new"]),
+        ([VALUE], NEW[:2], 30.0, 1, []),
+        ([VALUE], [fact("window", "", events=6, window_s=3600.0, usual_events=0.2)], 30.0, 1, ["many"]),
+        ([VALUE], [fact("window", "", events=6, window_s=3600.0, usual_events=0.5)], 30.0, 1, []),
+        ([VALUE], [fact("near_fraud", "")], 30.0, 1, ["frauds"]),
+    ],
+)
+def test_it_says_what_it_looks_like(
+    reasons: list[Reason], facts: list[Fact], amount: float, case: int, codes: list[str]
+) -> None:
+    """Readers could not decide where an alarming text stood beside severity low: now it has its signs."""
+    assert list(signs_of(reasons, facts, amount, (12.0, 85.0), (1.0, 40.0), case)) == codes
+    if "busy" in codes:  # the card nearly has the shop to itself
+        assert "busy" not in signs_of(reasons, facts, amount, None, None, case, {"shop"})
+
+
+def test_no_sign_is_said_too() -> None:
+    told = summed([VALUE], of=replace(EVIDENCE, amount=30.0))
+    assert told["signs"] == []
+    assert told["sentences"][0] == "no known sign of fraud, but rare"
+
+
+def test_a_small_amount_is_no_weak_evidence_beside_signs() -> None:
+    """A wave of small amounts was told with: a small amount by itself is weak evidence of fraud."""
+    weak = fact("small", "weak evidence", events=1, window_s=3600.0, alone=True)
+    small = replace(EVIDENCE, amount=1.0)
+    assert weak.detail in summed([VALUE], [weak], of=small)["sentences"]
+    assert weak.detail not in summed([WAVE], [weak], of=small)["sentences"]
+
+
+def test_what_happened_on_the_cards_own_device_is_not_told_as_others() -> None:
+    heat = reason("shop heat", "heat", 0.5, "other events at shop corner were unusual", of="shop")
+    own = Met("shop", Contact(1, True, False, 60.0, 90 * DAY_S, 8.0, True, 9.0), 0.9, 2.0)
+    before = fact("earlier", "earlier unusual events of this card: EUR 9.00", events=1)
+
+    def told(one: Met) -> list[str]:
+        made = SUMMARY.make(
+            [VALUE, heat],
+            [before],
+            EVIDENCE,
+            None,
+            Published(Totals(case=1), 1),
+            Standing(3.0, 0.5, 1),
+            [one],
+        )
+        sentences: list[str] = made["sentences"]
+        return sentences
+
+    assert heat.detail not in told(own)
+    assert heat.detail in told(own._replace(others=500.0))

@@ -203,7 +203,7 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("known", "young_s", "words"),
+    ("known", "theirs", "words"),
     [
         (
             {"new": True, "ever": False},
@@ -213,8 +213,9 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         ({"new": True, "one_of": 0.0}, None, "first time on device D17 for this account"),
         (
             {"new": True, "one_of": 0.0},
-            2 * HOUR,
-            "first time on device D17 for this account; others were first seen there 2 hours ago",
+            Pace(2.0, 0.0, 6.2, 2 * HOUR),
+            "first time on device D17 for this account; others were first seen there 2 hours ago, "
+            "6 events since",
         ),
         (
             {"gap_s": 60.0, "age_s": 129.6, "events": 1.0},
@@ -238,8 +239,8 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         ({"paired": False}, None, "Device D17, which about 1 of 500 events has"),
     ],
 )
-def test_contacts(known: dict[str, Any], young_s: float | None, words: str) -> None:
-    told = SAY.contact(contact(**known), "device", "D17", young_s=young_s, share=0.002, own_events=100.0)
+def test_contacts(known: dict[str, Any], theirs: Pace | None, words: str) -> None:
+    told = SAY.contact(contact(**known), "device", "D17", theirs=theirs, share=0.002, own_events=100.0)
     assert told == words
 
 
@@ -373,7 +374,7 @@ HOSTILE = ["\x1b[31mred", "a\x00b", "\u202eevil", "line\nbreak", "x" * 5000, "ta
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_a_value_cannot_disturb_the_sentence(value: str) -> None:
-    sentence = SAY.contact(contact(new=True), "device", value, young_s=None, share=1.0)
+    sentence = SAY.contact(contact(new=True), "device", value, theirs=None, share=1.0)
     assert len(sentence) < 200
     assert not re.search(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", sentence)
 

@@ -45,6 +45,7 @@ class Earlier(NamedTuple):
     sum: float | None  # of all their amounts; None: none has one
     normal: tuple[float, float] | None  # .1 and .9 quantiles of the other amounts, if there are enough
     since_s: float = 0.0  # how far back they were looked for
+    others: NDArray[np.float64] | None = None  # amounts of all other events; None: all of the history
 
     @property
     def offsets(self) -> set[int]:
@@ -163,10 +164,14 @@ def unusual_before(
     places = np.flatnonzero(unusual)
     if not len(places) + older:
         return NOTHING
-    # Those of the last day first, then alerted ones, then those with the highest score.
+    # Those of the last day first, then alerted ones, then those with the highest score. The last one that is
+    # told is the one with the largest amount: it has most of the sum.
     today = history.times[places] > time - DAY_S
     weight = history.scores[places] + 1e3 * (history.fates[places] + 3.0 * today)
     ranked = places[np.argsort(-weight, kind="stable")]
+    if len(ranked) > TOLD_MAX:
+        rest = ranked[TOLD_MAX - 1 :]
+        ranked[TOLD_MAX - 1] = rest[np.argmax(np.nan_to_num(history.amounts[rest], nan=-np.inf))]
     amounts, others = history.amounts[places], history.amounts[~unusual]
     amounts = amounts[~np.isnan(amounts)]
     normal = range_of(others)
@@ -188,4 +193,5 @@ def unusual_before(
         _sum(sums) if sums else None,
         normal,
         since_s if case is None else max(since_s, time - case.began),
+        others[~np.isnan(others)],
     )

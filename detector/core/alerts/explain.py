@@ -350,7 +350,7 @@ class _Description(NamedTuple):
             found,
             name,
             value,
-            young_s=None if speed is None else speed.age_s,
+            theirs=speed,
             share=max(share, 1e-6),
             own_events=own_events,
         )
@@ -422,14 +422,18 @@ def told_among(
     of: Sequence[Usual],
     earlier: Earlier = NOTHING,
 ) -> str | None:
-    """How many of an entity's last events have an amount as far out as one beyond a usual range."""
+    """How many of an entity's last events have an amount as far out as one beyond a usual range.
+
+    Earlier unusual ones, which are told by themselves and of which no range is made, do not count.
+    """
     beyond = next((one for one in of if amount > one.high or amount < one.low), None)
     amounts = np.zeros(0) if history is None else history.amounts[~np.isnan(history.amounts)]
+    amounts = amounts if history is None or earlier.others is None else earlier.others
     if beyond is None or len(amounts) < AMONG_MIN:
         return None
     above = amount > beyond.high
     count = int(np.count_nonzero(amounts >= amount if above else amounts <= amount))
-    return say.among(count, len(amounts), above=above, unusual=earlier.number > 0)
+    return say.among(count, len(amounts), above=above, others=earlier.others is not None)
 
 
 def told_earlier(say: Sentences, earlier: Earlier, view: View) -> str | None:

@@ -10,9 +10,9 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
     near_fraud       a confirmed fraud that is nearer in the embedding than normal events are
     small_then_large a small amount within the hour before a large one
     small            a small amount, and whether anything says that it matters
+    speed            a fast way since an entity's last event
     first_contact    first time with a merchant, device, country, category; or for a day at most
     window           many events, or a large sum, in the last hour and day
-    speed            a fast way since an entity's last event
     little_history   the main entity is new, or seldom seen
     long_silence     the main entity was not seen for ten times its usual interval
     since_last       time since the main entity's last event
@@ -50,12 +50,13 @@ from detector.core.events import View
 from detector.core.features import DAY_S, KeyKind, Layout, Rows, Units, population_shift
 
 FACTS_MAX = 6  # of an alert
-CONTACTS_MAX = 3  # of these about contacts
+CONTACTS_MAX = 4  # of these about contacts
 RECENT_SHOWN = 20
-WINDOWS_S = (3600.0, DAY_S)
+SHORT_WINDOW_S = 3600.0
+WINDOWS_S = (SHORT_WINDOW_S, DAY_S)
 WINDOW_MIN_S = 60.0  # a shorter window says nothing
 TIMES_LARGER = 20.0  # a large amount is so many times a small one
-TIMES_DEAR = 2.0  # a large sum is so many times the usual one
+TIMES_DEAR = 2.0  # a large sum or amount is so many times the usual one
 TIMES_SMALLER = 2.0  # a small amount is so many times smaller than the usual ones
 SILENT_INTERVALS = 10.0  # usual intervals without an event that are told
 
@@ -134,9 +135,9 @@ class Facts:
             self._near_frauds(of),
             self._small_then_large(of, usual),
             self._small(of, usual, contacts),
+            self._speeds(of),
             contacts,
             windows,
-            self._speeds(of),
             self._time(of, own),
         ):
             found += facts
@@ -166,8 +167,8 @@ class Facts:
     def _earlier(self, of: Evidence) -> Iterator[Fact]:
         detail = told_earlier(self._say, of.earlier, of.view)
         if detail is not None:
-            number, _, total, _, since_s = of.earlier
-            values: Values = {"events": number, "sum": total, "since_s": since_s}
+            earlier = of.earlier
+            values: Values = {"events": earlier.number, "sum": earlier.sum, "since_s": earlier.since_s}
             yield Fact(code="earlier", values=values, detail=detail)
 
     def _shared(self, of: Evidence) -> Iterator[Fact]:
@@ -190,7 +191,7 @@ class Facts:
             yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud())
 
     def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
-        if usual is None or not of.amount > max(usual[1], 0.0):
+        if usual is None or not of.amount > TIMES_DEAR * max(usual[1], 0.0):
             return
         time, history = float(of.event.times[0]), of.history
         small = (history.times > time - WINDOWS_S[0]) & (history.amounts > 0.0)
@@ -214,22 +215,21 @@ class Facts:
         if not 0.0 < of.amount < min(low / TIMES_SMALLER, own):  # small in its category alone: usual here
             return
         time, history = float(of.event.times[0]), of.history
-        as_small = min(TIMES_SMALLER * of.amount, own)
+        as_small = min(max(TIMES_SMALLER * of.amount, low / TIMES_SMALLER), own)
         small = (history.amounts > 0.0) & (history.amounts <= as_small)
-        counts = [1 + int((small & (history.times > time - window_s)).sum()) for window_s in WINDOWS_S]
-        count, window_s = (counts[0], WINDOWS_S[0]) if counts[0] > 1 else (counts[1], WINDOWS_S[1])
-        count = count if count >= (2 if window_s == WINDOWS_S[0] else 3) else 1
-        largest = float(history.amounts[small & (history.times > time - window_s)].max(initial=of.amount))
+        small &= history.times > time - SHORT_WINDOW_S  # stolen cards are tried out quickly
+        count, largest = 1 + int(small.sum()), float(history.amounts[small].max(initial=of.amount))
+        first = bool(contacts) and of.amount <= low / TIMES_SMALLER**2
+        alerted = any(not one.usual for one in of.shared)
         values: Values = {
             "amount": of.amount,
             "events": count,
             "largest": largest,
-            "window_s": window_s,
+            "window_s": SHORT_WINDOW_S,
             "first_contact": bool(contacts),
+            "alone": count == 1 and not first and not alerted,
         }
-        first = bool(contacts) and of.amount <= low / TIMES_SMALLER**2
-        alerted = any(not one.usual for one in of.shared)
-        detail = self._say.small(count, largest, window_s, of.view.values, first=first, alerted=alerted)
+        detail = self._say.small(count, largest, SHORT_WINDOW_S, of.view.values, first=first, alerted=alerted)
         yield Fact(code="small", values=values, detail=detail)
 
     def _contacts(self, of: Evidence, own: Pace | None) -> list[Fact]:
@@ -252,14 +252,13 @@ class Facts:
         if about.column < len(layout.entities):
             value = of.view.entities[name]
             theirs = pace(layout, of.event, about.column)
-            young_s = None if theirs is None else theirs.age_s
         else:
             field = layout.categories[about.column - len(layout.entities)].field
             if not field.echo:
                 return None
-            value, young_s = of.view.values.get(field.name), None
+            value, theirs = of.view.values.get(field.name), None
         if about.new:
-            detail = self._say.first_time(about, name, value, young_s=young_s)
+            detail = self._say.first_time(about, name, value, theirs=theirs)
         else:
             detail = self._say.first_contact(about, name, value)
         values: Values = {
@@ -386,6 +385,16 @@ class Facts:
     def range_of_all(self, of: Evidence) -> tuple[float, float] | None:
         """Range of everybody's amounts."""
         return self._range(of, self._layout.kind_of(None))
+
+    def range_there(self, of: Evidence) -> tuple[float, float] | None:
+        """Range of amounts in the category of the event that tells most of them; None: none does."""
+        layout = self._layout
+        category = None
+        if layout.exposure is not None:
+            category = informative_category(layout, of.event, layout.exposure)
+        if category is None or not layout.categories[category].field.echo:
+            return None
+        return self._range(of, layout.kind_of(len(layout.entities) + category))
 
     def _range(self, of: Evidence, kind: KeyKind) -> tuple[float, float] | None:
         found = self._ranges(of)(kind)

@@ -39,6 +39,8 @@ HOUR_SHARE_MAX = 0.05
 FAST_MIN = 2.3
 # Km from which a way is told: places are only as exact as a town.
 NEAR_KM = 10.0
+# Km from which a move is told: that to the next town is as inexact as the two places.
+MOVE_KM = 30.0
 # A shop is everywhere if its customers are so far apart, faster than a journey.
 ELSEWHERE_KM, JOURNEY_KM_H = 100.0, 1000.0
 # A thing is public if others are seen with it so many times as often.
@@ -47,6 +49,10 @@ OTHERS_TIMES = 4.0
 DRIVE_KM_H = 150.0
 # Half-lives after which the time since a key was first seen is not known any more: single floats hold it.
 AGE_HALF_LIVES_MAX = 16.0
+
+
+# A category that so many of the main entity's events have, and not nearly all events, is usual for it.
+OFTEN_SHARE, ALL_SHARE = 0.2, 0.8
 
 
 class Pace(NamedTuple):
@@ -99,12 +105,13 @@ def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
 
 def contact(layout: Layout, event: Rows, column: int) -> Contact | None:
     """What is known of one key of the event; None if it is missing, or is the main entity."""
-    keys = event.keys()[0]
-    if keys[column] == 0 or (column == 0 and layout.entities):
+    entities = len(layout.entities)
+    key = event.entities[0, column] if column < entities else event.categories[0, column - entities]
+    if key == 0 or (column == 0 and entities):
         return None
     context = event.context[0]
     ever = not math.isnan(context[layout.kind_of(column).gap])
-    paired = bool(layout.entities) and keys[0] != 0
+    paired = bool(entities) and event.entities[0, 0] != 0
     kind = layout.kind_of(0, column) if paired else layout.kind_of(column)
     gap = float(context[kind.gap])
     new = math.isnan(gap)
@@ -152,7 +159,7 @@ def fastest_move(
     for habit in moves:
         key = habit.key or 0
         rarity, km, gap_s = event.context[0, habit.columns].tolist()
-        if entity not in (None, key) or not (rarity >= FAST_MIN and km >= NEAR_KM):
+        if entity not in (None, key) or not (rarity >= FAST_MIN and km >= MOVE_KM):
             continue
         if km > DRIVE_KM_H * gap_s / 3600.0 and (key == 0 or not _is_public(layout, event, key)):
             told.append((rarity, (key, km, gap_s)))
@@ -180,9 +187,31 @@ def is_everywhere(layout: Layout, event: Rows, point: int) -> bool:
         if habit.name != "moves" or habit.point != point or not habit.key:
             continue
         _, km, gap_s = event.context[0, habit.columns].tolist()
-        if km >= ELSEWHERE_KM and km > JOURNEY_KM_H * gap_s / 3600.0 and _is_public(layout, event, habit.key):
+        if km >= ELSEWHERE_KM and is_impossible(km, gap_s) and _is_public(layout, event, habit.key):
             return True
     return False
+
+
+def is_impossible(km: float, seconds: float) -> bool:
+    """Whether nobody travels so fast."""
+    return km > JOURNEY_KM_H * seconds / 3600.0
+
+
+def usual_categories(layout: Layout, event: Rows) -> list[int]:
+    """Categories of the event that are usual for its main entity, and not for everybody."""
+    own = pace(layout, event, 0) if layout.entities else None
+    if own is None or not own.known:
+        return []
+    context, found, entities = event.context[0], [], len(layout.entities)
+    events, all_ = float(context[layout.kind_of(0).count(-1)]), float(context[layout.kind_of(None).count(-1)])
+    for category in range(len(layout.categories)):
+        about = contact(layout, event, entities + category)
+        everyone = float(context[layout.kind_of(entities + category).count(-1)])
+        if about is None or not about.paired or everyone > ALL_SHARE * all_:
+            continue
+        if about.events >= OFTEN_SHARE * events:
+            found.append(category)
+    return found
 
 
 class Met(NamedTuple):

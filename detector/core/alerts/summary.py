@@ -22,8 +22,10 @@ from detector.core.alerts.facts import Evidence, Fact
 from detector.core.alerts.known import Met
 from detector.core.alerts.policy import Published
 from detector.core.alerts.severity import SEVERITIES
+from detector.core.alerts.signs import signs_of
 from detector.core.alerts.words import Sentences, Usual, duration
 from detector.core.alerts.words.headlines import Headlines
+from detector.core.alerts.words.sentences import USUAL_SHARE
 
 SHORT_S = 3600.0  # a longer window has nearly all events of a new entity
 HEAT_MIN = 0.2  # share of the reasons from which unusual events of others are told: nobody sees them here
@@ -60,6 +62,8 @@ class Summary:
         standing: Standing,
         met: Sequence[Met] = (),
         others: Callable[[], tuple[float, float] | None] = lambda: None,
+        usual: Sequence[tuple[str, str]] = (),
+        there: tuple[float, float] | None = None,
     ) -> dict[str, Any]:
         """Sum up one alert, as the body's `summary`.
 
@@ -71,9 +75,17 @@ class Summary:
             The event's other entities.
         others
             Finds the range of everybody's amounts, if it is known; asked where nothing else is said of them.
+        usual
+            Categories of the event that are usual for the main entity: name and value.
+        there
+            Range of amounts in the most telling category of the event.
         """
         focus = self._focus(reasons, facts, of)
         severity = self._severity(reasons, decision, standing)
+        random = decision.selection == "exploration"
+        ends = others() if own is None else own
+        events, own_things = decision.case.events, _own_things(met)
+        signs = () if random else signs_of(reasons, facts, of.amount, ends, there, events, own_things)
         amount = None if math.isnan(of.amount) else of.amount
         headline = self._head.at_risk(
             self._head.who(of.view.main, focus),
@@ -81,15 +93,22 @@ class Summary:
             (of.earlier.number, of.earlier.sum),
             of.view.values,
         )
+        if signs:  # beside which a small amount is no weak evidence
+            facts = [fact for fact in facts if not (fact.code == "small" and fact.values.get("alone"))]
+        if any(fact.code == "earlier" for fact in facts):  # the same events, told twice
+            reasons = [one for one in reasons if one.code != "heat" or one.of not in own_things] or reasons
         evidence = _once(
             [*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own, others)]
         )
         last = [fact.detail for fact in facts if fact.code in BACKGROUND and not _is_told(of)]
-        told = [*evidence[: SENTENCES_MAX - 1 - len(last)], severity, *last]
+        first = [] if random else [self._head.signs(signs)]
+        told = [*first, *evidence[: SENTENCES_MAX - 1 - len(first) - len(last)], severity, *last]
         return {
             "headline": headline,
             "sentences": told,
             "severity": severity,
+            "signs": list(signs),
+            "usual": self._head.as_usual(usual),
             "with": self._head.others(met, of.view.entities),
             "focus": None if focus is None else {"name": focus[0], "value": focus[1]},
         }
@@ -234,7 +253,6 @@ class Summary:
             rarity=standing.rarity,
             fitting=SEVERITIES[standing.fitting],
             moved=int(np.sign(decision.severity - standing.fitting)),
-            lowest=decision.severity == 0,
             together=all(one.code == "combination" for one in reasons),
             parts=[(self._head.part(one.code, one.field, one.of), one.share / total) for one in reasons],
         )
@@ -243,6 +261,11 @@ class Summary:
 def _is_told(of: Evidence) -> bool:
     """Whether the last event is among the earlier unusual ones."""
     return len(of.history) > 0 and int(of.history.offsets[0]) in of.earlier.offsets
+
+
+def _own_things(met: Sequence[Met]) -> set[str]:
+    """Other entities that the main one has nearly alone: what happens there is its own."""
+    return {one.name for one in met if one.share >= USUAL_SHARE and one.others <= max(one.found.events, 1.0)}
 
 
 def _text(value: object) -> str | None:

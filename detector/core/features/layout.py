@@ -208,12 +208,12 @@ class Layout:
         names = [place.name for place in self.numerics]
         self.exposure = names.index(schema.exposure) if schema.exposure in names else None
         self.kinds = self._kinds()
+        self._kinds_by = {(kind.left, kind.right): kind for kind in self.kinds}
         self.habits = self._habits()
         self._habits_by = {(habit.name, habit.key, habit.point): habit for habit in self.habits}
         self.heats = self._heats()
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
-        self.doubt = sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)  # the last column
         self.fraud_rates_unknown = np.append(self._fraud_rate_row(unknown), np.float32(0.0))
         self.fraud_rate_ends = self._fraud_rate_row(upper_ends)
         self.groups = tuple(self._groups())
@@ -223,6 +223,11 @@ class Layout:
             if heat.key is not None
         )
         self.group_table = _group_table(self.groups)
+
+    @property
+    def doubt(self) -> int:
+        """The last column of fraud rates."""
+        return sum(inputs_of(rated.memories) for rated in self.fraud_rate_kinds)
 
     @property
     def width(self) -> int:
@@ -265,7 +270,7 @@ class Layout:
 
     def kind_of(self, left: int | None, right: int | None = None) -> KeyKind:
         """The kind with these key columns."""
-        return next(kind for kind in self.kinds if (kind.left, kind.right) == (left, right))
+        return self._kinds_by[left, right]
 
     def habit_of(self, name: str, key: int | None, point: int | None = None) -> Habit | None:
         """The habit of this name, key and place; None if there is none."""

@@ -16,7 +16,7 @@ from detector.core.alerts.case_rows import CaseBefore, Total
 from detector.core.alerts.earlier import AnswerOf, unlisted, unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
 from detector.core.alerts.facts import Answer, Evidence, Fact, Facts, Shared, recent_events
-from detector.core.alerts.known import Ranges, met
+from detector.core.alerts.known import Ranges, met, usual_categories
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Published
 from detector.core.alerts.recent import Recent
@@ -166,6 +166,8 @@ class Telling:
             standing,
             met(scorer.layout, of.event),
             lambda: found.range_of_all(of),
+            self._usual_of(of, scorer.layout),
+            found.range_there(of),
         )
         amount = None if np.isnan(of.amount) else of.amount
         earlier = None if amount is None else Total.of([amount, of.earlier.sum or 0.0])
@@ -183,6 +185,12 @@ class Telling:
             "at_risk": {"event": amount, "with_earlier": earlier},
             "case": {"unlisted": {"number": number, "sum": total}},
         }
+
+    @staticmethod
+    def _usual_of(of: Evidence, layout: Layout) -> list[tuple[str, str]]:
+        """Categories of the event that are usual for its main entity, as name and value."""
+        fields = [layout.categories[category].field for category in usual_categories(layout, of.event)]
+        return [(field.name, str(of.view.values[field.name])) for field in fields if field.echo]
 
     def _amounts(self, events: Events) -> NDArray[np.float64]:
         """Exposures (n,); NaN: missing."""

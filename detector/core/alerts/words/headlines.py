@@ -92,7 +92,6 @@ class Headlines:
         rarity: float,
         fitting: str,
         moved: int,
-        lowest: bool,
         together: bool,
         parts: Sequence[tuple[str, float]],
     ) -> str:
@@ -106,8 +105,6 @@ class Headlines:
             Share of the last alerts that are as unusual.
         fitting, moved
             The severity that the rarity has by itself; 1, -1: the alert's is above or below.
-        lowest
-            It is the lowest one.
         together
             No part by itself carries the score.
         parts
@@ -115,11 +112,12 @@ class Headlines:
         """
         most = [parts[0]] if parts[0][1] >= MAIN_SHARE and not together else parts
         named = listed([what for what, _ in most])
-        said = {1: "raised", -1: "lowered", 0: "lowest" if lowest else "fits"}[moved]
+        said = {1: "raised", -1: "lowered", 0: "fits"}[moved]
         return TEXTS["severity"].format(
-            severity=TEXTS[f"severity_{said}"].format(severity=severity, fitting=fitting),
+            severity=TEXTS[f"severity_{said}"].format(
+                severity=severity, fitting=fitting, rank=self._rank(rarity)
+            ),
             n=one_in(score),
-            rank=self._rank(rarity),
             parts=TEXTS["together" if len(most) > 1 else "with_rest"].format(parts=named)
             if together
             else named,
@@ -135,6 +133,23 @@ class Headlines:
         if rarity <= 0.5:
             return TEXTS["rank_above"].format(share=percent(1.0 - rarity))
         return TEXTS["rank_below"].format(share=percent(rarity))
+
+    def signs(self, codes: Sequence[str]) -> str:
+        """What it looks like."""
+        if not codes:
+            return TEXTS["no_signs"]
+        told = [TEXTS[f"sign_{code}"].format(this=self._words.this()) for code in codes]
+        return TEXTS["signs"].format(signs=listed(told))
+
+    def as_usual(self, things: Sequence[tuple[str, str]]) -> str | None:
+        """What is usual for the main entity: names and values; None: nothing."""
+        if not things:
+            return None
+        told = [
+            TEXTS["its"].format(noun=self._words.noun(name), value=self._words.labelled(name, value))
+            for name, value in things
+        ]
+        return TEXTS["as_usual_for"].format(this=self._words.this(), things=listed(told))
 
     def random(self, severity: str) -> str:
         """An alert that was chosen at random."""

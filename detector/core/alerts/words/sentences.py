@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.config.tree import Event, ValueField
 from detector.core.alerts.earlier import Before
-from detector.core.alerts.known import JOURNEY_KM_H, Contact, Pace
+from detector.core.alerts.known import Contact, Pace, is_impossible
 from detector.core.alerts.words.english import LAST, TEXTS
 from detector.core.alerts.words.numbers import date, duration, number, one_in, percent
 from detector.core.alerts.words.phrases import Phrases, Values, listed
@@ -38,6 +38,8 @@ YOUNG_S = 30 * DAY_S
 SELDOM_SHARE = 0.1
 # A thing that so many of the main entity's events have is its usual one.
 USUAL_SHARE = 0.5
+# Events of the last hour from which their number is told beside unusual ones.
+HOT_EVENTS_MIN = 2.0
 
 
 class Usual(NamedTuple):
@@ -79,15 +81,15 @@ class Sentences:
         text = TEXTS["value_inside" if self.is_usual(observed, of) else "value_usual"]
         return text.format(label=label, value=value, usual=usual)
 
-    def among(self, count: int, events_: int, *, above: bool, unusual: bool = False) -> str:
+    def among(self, count: int, events_: int, *, above: bool, others: bool = False) -> str:
         """How many of the main entity's last events have an amount as large, or else as small.
 
-        `unusual`: earlier unusual ones, which no range of what is usual has, are among these events.
+        `others`: earlier unusual ones are not among these events.
         """
         which = ("as_much" if above else "as_little") if count else ("less" if above else "more")
         shown = number(float(count)), number(float(events_))
         text = TEXTS[f"had_{which}"].format(this=self.words.this(), n=shown[0], events=shown[1])
-        return TEXTS["had_unusual"].format(text=text) if count and unusual else text
+        return TEXTS["had_others"].format(text=text) if others else text
 
     def is_usual(self, observed: Any, of: Sequence[Usual]) -> bool:
         """Whether a value is within all ranges that are known, and there is one."""
@@ -116,7 +118,7 @@ class Sentences:
         name: str,
         value: str | None,
         *,
-        young_s: float | None,
+        theirs: Pace | None,
         share: float,
         own_events: float = 0.0,
     ) -> str:
@@ -124,8 +126,8 @@ class Sentences:
 
         Parameters
         ----------
-        young_s
-            Seconds since anybody was first seen with it; None: unknown.
+        theirs
+            How often anybody is seen with it; None: unknown.
         share
             Of all events that have it.
         own_events
@@ -140,7 +142,7 @@ class Sentences:
                 return TEXTS["rare"].format(label=label, value=shown, events=number(_about(1.0 / share)))
             return TEXTS["seen"].format(label=label, value=shown, ago=ago(found.gap_s))
         if found.new:
-            return self.first_time(found, name, value, young_s=young_s)
+            return self.first_time(found, name, value, theirs=theirs)
         if found.age_s < DAY_S:
             return self.first_contact(found, name, value)
         if is_again(found, own_events):
@@ -162,13 +164,18 @@ class Sentences:
             range=self.words.range(field.name, usual.low, usual.high, amount, values),
         )
 
-    def first_time(self, found: Contact, name: str, value: str | None, *, young_s: float | None) -> str:
+    def first_time(self, found: Contact, name: str, value: str | None, *, theirs: Pace | None) -> str:
         """The main entity meets something new."""
         words, meeting = self.words, self.words.meeting(name, value)
         if not found.ever:
             text = TEXTS["first_time_ever"].format(meeting=meeting)
-        elif young_s is not None and young_s < DAY_S:
-            text = TEXTS["first_time_young"].format(meeting=meeting, this=words.this(), ago=ago(young_s))
+        elif theirs is not None and theirs.age_s < DAY_S:
+            text = TEXTS["first_time_young"].format(
+                meeting=meeting,
+                this=words.this(),
+                ago=ago(theirs.age_s),
+                events=events(max(theirs.events, 1.0)),
+            )
         else:
             text = TEXTS["first_time"].format(meeting=meeting, this=words.this())
         if not found.one_of:
@@ -242,13 +249,13 @@ class Sentences:
         """Other events of another entity, which is so busy, were unusual."""
         text = TEXTS["hot_there_hours" if hours else "hot_there_days"]
         text = text.format(meeting=self.words.meeting(name, value))
-        if found is None or (not found.known and math.isinf(found.age_s)):  # seldom, for longer than is known
+        # Seldom, for longer than is known; or so few that it says nothing.
+        if found is None or (math.isinf(found.age_s) if not found.known else found.hour < HOT_EVENTS_MIN):
             return text
         if not found.known:
             seen, counted = ago(found.age_s), events(found.events)
             return TEXTS["hot_there_young"].format(text=text, ago=seen, events=counted)
-        counted = events(max(found.hour, 1.0))
-        return TEXTS["hot_there_rate"].format(text=text, events=counted, rate=rate(found.per_s))
+        return TEXTS["hot_there_rate"].format(text=text, events=events(found.hour), rate=rate(found.per_s))
 
     def earlier(
         self, told: Sequence[Before], count: int, total: float | None, since_s: float, values: Values
@@ -303,8 +310,7 @@ class Sentences:
     def move(self, name: str, km: float, seconds: float) -> str:
         """A fast way since an entity's last event."""
         fast = speed(km, seconds)
-        impossible = not fast or km > JOURNEY_KM_H * seconds / 3600.0
-        text = TEXTS["move_impossible" if impossible else "move_fast"]
+        text = TEXTS["move_fast" if fast and not is_impossible(km, seconds) else "move_impossible"]
         return text.format(
             distance=distance(km), duration=duration(seconds), this=self.words.this(name), speed=fast
         )
