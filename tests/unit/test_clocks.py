@@ -237,3 +237,8 @@ def test_a_day_without_a_year_may_lack_a_zero() -> None:
 
 def test_digits_without_end_are_no_time_of_day() -> None:
     assert not is_clock(["9" * 5_000, "1200"])
+
+
+def test_raised_digits_are_no_time_of_day() -> None:
+    assert not is_clock(["²1", "1200"])
+    assert not is_clock(["²1"])

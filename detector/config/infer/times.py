@@ -354,7 +354,7 @@ def is_clock(values: Sequence[Any]) -> bool:
     texts = [value.strip() if isinstance(value, str) else _whole_text(value) for value in values]
     if not all(texts):
         return False
-    digits = [text.isdigit() for text in texts]
+    digits = [text.isdecimal() for text in texts]  # int() takes no ²
     if all(digits):
         if any(len(text) > CLOCK_DIGITS_MAX for text in texts):
             return False
