@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from detector.config.clock import read_clock
 from detector.config.infer import infer, render
+from detector.config.infer.times import is_clock
 from detector.config.load import load_text
 from detector.config.tree import Event
 from detector.core.events import BlockReader, ParsedEvent, Parser, Rejected
@@ -232,3 +233,12 @@ def test_a_day_without_a_year_may_lack_a_zero() -> None:
     found = parsed(schema, {"d": 3002})  # no such day
     assert isinstance(found, Rejected)
     assert found.reason == "bad_time"
+
+
+def test_digits_without_end_are_no_time_of_day() -> None:
+    assert not is_clock(["9" * 5_000, "1200"])
+
+
+def test_raised_digits_are_no_time_of_day() -> None:
+    assert not is_clock(["²1", "1200"])
+    assert not is_clock(["²1"])

@@ -353,11 +353,16 @@ def test_without_an_id_the_place_of_the_event_is_its_id(
 
 
 def test_an_id_that_its_name_does_not_tell_is_not_compared(path: Path) -> None:
-    events = [{"ts": f"2026-01-01T10:00:{i:02}Z", "x": i % 5, "what": f"w{i * 7919}"} for i in range(50)]
+    events = [{"ts": f"2026-01-01T10:00:{i:02}Z", "x": i % 5, "what": f"w{i * 7919:06}"} for i in range(50)]
     inference = inferred(events)
     event = loaded(path, inference)
     assert (event.id, event.duplicates) == ("what", None)
     assert "its name does not say that it is the event's id" in render(inference)
+
+
+def test_a_text_that_merely_differs_is_no_id() -> None:
+    events = [{"ts": f"2026-01-01T10:00:{i:02}Z", "x": i % 5, "what": f"w{i * 7919}"} for i in range(50)]
+    assert inferred(events).id.path == ""
 
 
 def test_without_a_time_the_record_has_one(path: Path) -> None:

@@ -23,7 +23,7 @@ _CLOCK = re.compile(
     r"\d{1,2}([:.hH])\d{2}(?!\d)(?:(?:\1|:)(\d{2})(?!\d))?(?:([.,:])\d{1,9}(?!\d))?", re.ASCII
 )
 _HALF = re.compile(r"\s?(?:[AaPp]\.?\s?[Mm](?:\.|\b|(?=Z\b))|午前|午後|上午|下午|오전|오후)")
-_OFFSET = re.compile(r"[+-]\d\d(?::?\d\d)?(?!\d)", re.ASCII)
+_OFFSET = re.compile(r"Z\b|[+-]\d\d(?::?\d\d)?(?!\d)", re.ASCII)
 _DIGITS = re.compile(r"\d+", re.ASCII)
 _ORDINAL = re.compile(r"(?:st|nd|rd|th|er|º|ª)\b")
 _WORD = re.compile(r"[^\W\d_]+")

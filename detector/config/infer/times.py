@@ -75,6 +75,7 @@ STEPS = {
 }
 """What a number that counts time counts, by the last word of its name."""
 _STEP_S = {"1ms": 0.001, "1s": 1.0, "1m": 60.0, "1h": 3_600.0, "1d": 86_400.0}
+CLOCK_DIGITS_MAX = 6  # of hours, minutes and seconds
 ASCENDING_SHARE = 0.99  # of neighbours, of a number that counts time
 ORDERED_VALUES_MAX = 2_000  # that are looked at to see whether times are in order
 _SHEET_FROM, _SHEET_TO = 36_526, 73_051  # the years 2000 to 2100 as days since 1899-12-30
@@ -353,8 +354,10 @@ def is_clock(values: Sequence[Any]) -> bool:
     texts = [value.strip() if isinstance(value, str) else _whole_text(value) for value in values]
     if not all(texts):
         return False
-    digits = [text.isdigit() for text in texts]
+    digits = [text.isdecimal() for text in texts]  # int() takes no ²
     if all(digits):
+        if any(len(text) > CLOCK_DIGITS_MAX for text in texts):
+            return False
         sure = all(len(text) == 4 for text in texts) or max(map(int, texts)) > 2400
         mixed = {len(text) == 4 for text in texts} == {True, False} and any(text[0] == "0" for text in texts)
         return sure and not mixed and all(read_clock(text) for text in _padded(texts, values))
