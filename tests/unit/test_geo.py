@@ -252,9 +252,7 @@ def test_a_usual_place_is_no_distance() -> None:
         "1,039 km in 54 minutes since the last event of this card: faster than anybody travels"
     )
     usual = explained(0.02, NEVER, NEVER)
-    assert usual.detail.startswith(
-        "no single value is rare, but all together are; most of all this place"
-    )
+    assert usual.detail.startswith("no single value is rare, but all together are; most of all this place")
     assert usual.code == "combination"
 
 
