@@ -233,7 +233,7 @@ def _report(replayed: Replayed, seconds: float, *, resume: bool, labels: bool) -
     partitions = replayed.telemetry.partitions.values()
     waiting = max((one.standing.feedback_pending or 0 for one in partitions), default=0)
     if labels and waiting:
-        said = "  feedback after the last update of the model, not used (with --receipts it is)"
+        said = "  feedback that came after the model's last update, not used (--receipts uses it)"
         err.print(f"{said}: {waiting:,}", soft_wrap=True)
     elif labels and not any(outcomes.values()):
         err.print("  feedback: none was read")

@@ -26,6 +26,7 @@ from zoneinfo import ZoneInfo
 from detector.config.calendar_words import month_of
 
 CHARS_MAX = 128
+PATTERN_CHARS_MAX = 64
 _PATTERNS_MAX = 256  # that are kept compiled
 _WORD = r"[^\W\d_]{1,20}\.?"
 _READS = {
@@ -50,7 +51,7 @@ _READS = {
 DIRECTIVES = frozenset(_READS) | {"%"}
 _BEHIND = {"d": r"(?:(?:st|nd|rd|th|er|º|ª)\b)?"}
 _AFTERNOON = ("p", "午後", "下午", "오후")
-_UTC = ("Z", "UTC", "GMT", "UT")
+UNIVERSAL = frozenset({"Z", "UTC", "GMT", "UT"})
 _PIVOT = 69  # years of two digits: 69 is 1969, 68 is 2068
 
 
@@ -163,7 +164,7 @@ def _offset(text: str) -> tzinfo:
 
 
 def _in_zone(moment: datetime, name: str, zone: tzinfo) -> datetime:
-    if name.upper() in _UTC:
+    if name.upper() in UNIVERSAL:
         return moment.replace(tzinfo=UTC)
     if "/" in name:
         return moment.replace(tzinfo=_place(name))
@@ -174,12 +175,19 @@ def _in_zone(moment: datetime, name: str, zone: tzinfo) -> datetime:
     return moment.replace(tzinfo=_of_year(name.upper(), moment.year, zone))
 
 
-@lru_cache(_PATTERNS_MAX)
 def _place(name: str) -> tzinfo:
+    if (zone := named_zone(name)) is None:
+        raise UnknownZone(f"{name!r} is no zone")
+    return zone
+
+
+@lru_cache(_PATTERNS_MAX)
+def named_zone(name: str) -> tzinfo | None:
+    """A zone of the time zone database; UTC needs none. None: there is no such zone."""
     try:
-        return ZoneInfo(name)
+        return UTC if name == "UTC" else ZoneInfo(name)
     except (KeyError, ValueError, OSError):
-        raise UnknownZone(f"{name!r} is no zone") from None
+        return None
 
 
 @lru_cache(_PATTERNS_MAX)

@@ -289,11 +289,14 @@ class Auditor:
         OutsideError
             Kafka or a registry is not available.
         """
-        if offset < self._archive.beginning(partition):
-            return None
-        for records in map(self._with_schemas, self._archive.records(partition, offset, offset + 1)):
-            return next(iter(records), None)
-        return None
+        return next(self._records_at(partition, [offset]), None)
+
+    def _records_at(self, partition: int, offsets: Sequence[int]) -> Iterator[Record]:
+        """Yield the records at these offsets that are still there."""
+        kept = self._archive.beginning(partition)
+        for offset in (one for one in offsets if one >= kept):
+            for records in map(self._with_schemas, self._archive.records(partition, offset, offset + 1)):
+                yield from records
 
     def originals(self, restored: Restored, offsets: Sequence[int]) -> dict[int, View]:
         """Read events again, as alerts may show them; without those that the topic does not hold any more.
@@ -305,8 +308,7 @@ class Auditor:
         """
         identity = restored.partition.identity
         parser = Parser(restored.config.event, identity.entity_key, resources=identity.resources)
-        records = (self.record(identity.partition, offset) for offset in offsets)
-        return {record.offset: parser.view(record) for record in records if record is not None}
+        return {one.offset: parser.view(one) for one in self._records_at(identity.partition, offsets)}
 
     def events(self, partition: int, start: int, stop: int) -> Iterator[tuple[ParsedEvent, View]]:
         """Yield the events at offsets in [start, stop), with their values as they came, masks left away.

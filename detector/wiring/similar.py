@@ -84,9 +84,7 @@ def similar(
             if found is None:
                 continue
             if isinstance(found, Rejected):
-                named = "--file" if wanted.record is not None else f"offset {wanted.offset}"
-                allowed = f"an event of the schema: {found.detail}"
-                raise ConfigError("command line", [Problem(path=named, value=found.reason, allowed=allowed)])
+                raise _rejected(wanted, found)
             offset, near = found if remembered else (wanted.offset, found[1])
             others = [one.offset for kind in near.values() for one in kind]
             offsets = sorted({one for one in (offset, *others) if one is not None})
@@ -99,10 +97,23 @@ def similar(
                 near=near,
                 values={at: {**view.entities, **view.values} for at, view in views.items()},
             )
+    raise _unknown(wanted, partition)
+
+
+def _rejected(wanted: Wanted, found: Rejected) -> ConfigError:
+    named = "--file" if wanted.record is not None else f"offset {wanted.offset}"
+    allowed = f"an event of the schema: {found.detail}"
+    return ConfigError("command line", [Problem(path=named, value=found.reason, allowed=allowed)])
+
+
+def _unknown(wanted: Wanted, partition: int | None) -> NeedsOperator:
     if wanted.offset is not None:
-        raise NeedsOperator(f"partition {partition}: there is no record at offset {wanted.offset} any more")
+        return NeedsOperator(
+            f"partition {partition} has no record at offset {wanted.offset}: it was deleted, has not come "
+            "yet, or belongs to another partition"
+        )
     where = "no partition remembers" if partition is None else f"partition {partition} does not remember"
-    raise NeedsOperator(
+    return NeedsOperator(
         f"{where} event {wanted.event_id!r}: it came after the newest checkpoint, is older than what is kept "
         "for labels (labels.answerable_for) or was not sampled, or nothing is kept (no feedback topic). Give "
         "its place with --offset, or the event itself with --file"

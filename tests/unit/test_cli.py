@@ -435,7 +435,7 @@ def test_an_answer_after_the_last_event_has_a_receipt_too(
     assert len(receipts) == len(found) == len(lines)
     assert [found[line] for line in (1, 2, 3, 4)] == ["applied"] * 3 + ["unknown_event"]
     without = detector(*replay[:-2], "--feedback", "feedback.jsonl")
-    assert "not used (with --receipts it is): 7\n" in without.err
+    assert "not used (--receipts uses it): 7\n" in without.err
 
 
 def test_replay_reports_messages_between_shards_and_resumes_with_them(

@@ -536,3 +536,9 @@ def test_a_flag_that_says_afterwards_what_an_event_was_is_no_input(
     found = inferred(rows)
     assert [(label.path, label.sure) for label in found.labels] == [(name, sure)]
     assert kinds(found)["foreign_request"] == "categorical"
+
+
+def test_a_flag_that_never_says_yes_is_no_label() -> None:
+    rows = [{"id": f"T{number}", "card": f"c{number % 40}", "amount": number / 100,
+             "is_known": ("no", "none")[number % 60 == 7]} for number in range(600)]  # fmt: skip
+    assert not inferred(rows).labels

@@ -510,7 +510,7 @@ def test_an_amount_is_told_beside_the_last_ones() -> None:
     assert told(40.0) is None
     earlier = Earlier(1, (), 900.0, None, others=np.array([30.0, 40.0]))
     assert told_among(Sentences(SCHEMA), PAST, 250.0, usual, earlier) == (
-        "this card had less in each of its last 2 events, but for the unusual ones"
+        "this card had less in each of its last 2 events, without the unusual ones"
     )
     assert told_among(Sentences(SCHEMA), PAST.newest(1), 250.0, usual) is None
     assert told_among(Sentences(SCHEMA), None, 250.0, usual) is None

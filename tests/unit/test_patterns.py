@@ -202,3 +202,14 @@ def test_init_config_writes_the_zone_that_reads_them() -> None:
     event = load_text(render(infer(lines)), "inferred").event
     assert (event.time.path, event.time.zone) == ("paid", "America/Los_Angeles")
     assert event.time.format == "%d-%b-%Y %I:%M:%S %p %Z"
+
+
+def test_the_first_time_alone_does_not_decide() -> None:
+    """`mar.` is a Tuesday and a March."""
+    found = time_form(["mar. 3 mars 2026", "mer. 4 mars 2026", "jeu. 5 mars 2026"])
+    assert found is not None
+    assert found.format == "%a %d %b %Y"
+
+
+def test_a_remark_that_makes_a_pattern_too_long_is_no_failure() -> None:
+    assert time_form(["Tue Mar 03 2026 06:15:00 GMT+1200 (Petropavlovsk-Kamchatski Standard Time)"]) is None

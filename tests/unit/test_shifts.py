@@ -69,6 +69,8 @@ def test_units_follow_where_both_ends_moved() -> None:
     some[:150] *= 100.0
     assert moved_units(before, np.arcsinh(some)[:, None], units).tolist() == [1.0]
     assert moved_units(before, np.arcsinh(lognormal(600, 2, 1.2) * 50)[:, None], units)[0] > 20.0
+    [after_zeros] = moved_units(np.zeros((600, 1)), np.arcsinh(np.full((600, 1), 5.0)), units)
+    assert after_zeros == pytest.approx(5.0)
 
 
 # --- profiles ----------------------------------------------------------------------------------------------
@@ -78,7 +80,8 @@ def test_units_follow_where_both_ends_moved() -> None:
 def test_profiles_stay_numbers_whatever_units_a_stream_takes(factor: float) -> None:
     compared = np.array([[0.0, 2.0, 3.0], [9.0, 2.0, 3.0], [np.nan, 1.0, 1.0]], dtype=np.float32)
     with np.errstate(over="raise", invalid="raise", divide="raise"):
-        move(compared, 1, np.array([factor]), np.zeros(1))
+        for _ in range(5):
+            move(compared, 1, np.array([factor]), np.zeros(1))
     assert np.isfinite(compared[:2]).all()
 
 

@@ -86,8 +86,8 @@ def test_it_says_why_it_is_that_severe() -> None:
     standing = Standing(4.3, 0.06, 3)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
         "rare: about 1 normal event in 20,000 is as unusual, mainly for the amount and earlier unusual "
-        "events of this card; severity medium is its place among alerts by that alone, down from critical "
-        "as many were critical lately"
+        "events of this card; severity medium compares alerts by that alone, lowered from critical, "
+        "because many of the last ones were critical"
     )
     alone = summed([VALUE], standing=Standing(9.0, 0.001, 3), severity=3)["severity"]
     assert "about 1 normal event in 1,000,000,000 is as unusual" in alone
@@ -95,8 +95,8 @@ def test_it_says_why_it_is_that_severe() -> None:
     usual = summed([VALUE], standing=Standing(2.0, 1.0, 0), severity=0)["severity"]
     assert usual.endswith("nearly all of the last alerts were rarer")
     assert summed([VALUE], standing=Standing(3.0, 0.95, 0))["severity"] == (
-        "rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity medium is its "
-        "place among alerts by that alone, up from low as few were medium lately"
+        "rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity medium "
+        "compares alerts by that alone, raised from low, because few of the last ones were medium"
     )
 
 
@@ -104,8 +104,8 @@ def test_it_says_why_it_is_that_severe() -> None:
 def test_it_says_what_the_severity_means(severity: int, said: str) -> None:
     standing = Standing(3.0, 0.7, severity)
     assert summed([VALUE], standing=standing, severity=severity)["severity"] == (
-        f"rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity {said} is its "
-        "place among alerts by that alone: 70 % of the last alerts were rarer"
+        f"rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity {said} "
+        "compares alerts by that alone: 70 % of the last alerts were rarer"
     )
 
 
@@ -234,8 +234,8 @@ def test_the_sum_at_risk_is_that_with_what_came_before() -> None:
 
 
 def test_a_reader_gets_eight_sentences_at_most() -> None:
-    many = [fact("frauds_there", f"fraud {n}") for n in range(20)]
-    told = summed([VALUE], [*many, LAST])["sentences"]
+    many = [replace(VALUE, detail=f"amount {n}") for n in range(20)]
+    told = summed(many, [fact("frauds_there", "fraud"), LAST])["sentences"]
     assert len(told) == SENTENCES_MAX
     assert told[-1] == LAST.detail
 
@@ -271,6 +271,8 @@ NEW = [
         ([VALUE], NEW, 30.0, 1, ["several_new"]),
         ([VALUE], NEW[:2], 30.0, 1, []),
         ([VALUE], [fact("window", "", events=6, window_s=3600.0, usual_events=0.2)], 30.0, 1, ["many"]),
+        ([VALUE], [fact("window", "", events=6, window_s=2400.0, usual_events=0.2)], 30.0, 1, ["many"]),
+        ([VALUE], [fact("window", "", events=6, window_s=86_400.0, usual_events=0.2)], 30.0, 1, []),
         ([VALUE], [fact("window", "", events=6, window_s=3600.0, usual_events=0.5)], 30.0, 1, []),
         ([VALUE], [fact("near_fraud", "")], 30.0, 1, ["frauds"]),
     ],

@@ -275,13 +275,11 @@ def test_facts() -> None:
         "a small amount before a large one: EUR 1.00, 2 minutes later EUR 900.00; "
         "this account usually 12 to 85"
     )
-    assert (
-        SAY.small(1, 1.0, HOUR, VALUES, first=False) == "a small amount by itself is weak evidence of fraud"
-    )
-    assert SAY.small(1, 1.0, HOUR, VALUES, first=True) == (
+    assert SAY.small(1, 1.0, VALUES, first=False) == "a small amount by itself is weak evidence of fraud"
+    assert SAY.small(1, 1.0, VALUES, first=True) == (
         "stolen cards and accounts are tried out with small amounts, here at a first contact"
     )
-    assert SAY.small(3, 1.5, HOUR, VALUES, first=True) == (
+    assert SAY.small(3, 1.5, VALUES, first=True) == (
         "stolen cards and accounts are tried out with small amounts: "
         "3 events of EUR 1.50 or less in the last hour"
     )

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from detector.config.calendar_words import is_weekday, month_of
 from detector.config.infer.vocabulary import word_set
 from detector.config.infer.zones import is_place, is_zone
+from detector.config.patterns import PATTERN_CHARS_MAX
 
 CHARS_MAX = 64  # of a text that is looked at; the zone in words behind it aside
 FIGURES = re.compile(r"(?<!\d)(\d{1,4})([./-])(\d{1,2})\2(\d{4}|\d{2})(?!\d)", re.ASCII)
@@ -53,7 +54,6 @@ class Scan:
     at: int = 0
     pattern: str = ""
     seen: set[str] = field(default_factory=set)  # directives
-    zones: list[str] = field(default_factory=list)  # words that are names of zones
 
     def take(self, length: int, pattern: str) -> bool:
         """Accept so many characters as a part; False: the text has such a part already."""
@@ -76,18 +76,19 @@ def scan(text: str) -> Scan | None:
     Examples
     --------
     >>> scan("Mar. 01, 2026, 06:47 AM EST").pattern
-    '%b %d, %Y, %I:%M %p %Z'
+    '%b %d, %Y, %H:%M %p %Z'
     """
     text = text.strip()
     remark = found[0] if (found := _REMARK.search(text)) else ""
     one = Scan(text.removesuffix(remark))
-    if len(one.text) > CHARS_MAX or not one.text[-1:].isprintable() or "%" in text:
+    if len(one.text) > CHARS_MAX or "%" in text:
         return None
     while one.at < len(one.text):
         if not any(step(one) for step in _STEPS):
             return None
     one.pattern += remark
-    return one if _is_whole(one.seen) else None
+    writable = one.pattern.isprintable() and len(one.pattern) <= PATTERN_CHARS_MAX
+    return one if writable and _is_whole(one.seen) else None
 
 
 def _is_whole(seen: set[str]) -> bool:
@@ -197,7 +198,6 @@ def _word(one: Scan) -> bool:
     if not one.has("Dmb") and month_of(word) is not None:
         return one.take(len(word) + cut, "%b")
     if one.has("HI") and word.isupper() and is_zone(word):
-        one.zones.append(word)
         return one.take(len(word), "%Z")
     if not one.has("a") and is_weekday(word) and not one.has("HI"):
         return one.take(len(word) + cut, "%a")

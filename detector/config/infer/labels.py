@@ -83,7 +83,7 @@ def _rare_flag(column: Column, yes: list[str]) -> Found | None:
     told = {text.strip().lower() for text in column.counts}
     unknown = not set(column.last_words) & KNOWN and not told & PLAIN_TEXTS and not column.nameless
     share = sum(column.counts[text] for text in yes) / column.events
-    if not (named or unknown) or share > FLAG_SHARE_MAX:
+    if not yes or not (named or unknown) or share > FLAG_SHARE_MAX:
         return None
     why = f"a rare flag ({share:.1%}) that may say afterwards what an event was"
     return Found(frozenset(), why, False)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from detector.config.clock import DAY_US, read_clock
-from detector.config.infer.forms import DAY, FIGURES, scan
-from detector.config.infer.zones import UNIVERSAL, place_of
-from detector.config.patterns import compiled, has_year, read_pattern
+from detector.config.infer.forms import DAY, FIGURES, Scan, scan
+from detector.config.infer.zones import place_of
+from detector.config.patterns import UNIVERSAL, compiled, has_year, read_pattern
 from detector.config.tree import EPOCHS, TIME_MAX_S
 
 # What a number since 1970 may mean: the years 2000 to 2100 in each unit lie apart.
@@ -40,6 +40,7 @@ _PACKED = {
     form: re.compile("".join(_DIGITS_OF[form[n : n + 2]] for n in range(0, len(form), 2)), re.ASCII)
     for form in ("%y%m%d%H%M%S", "%Y%m%d%H%M", "%Y%m%d%H", "%y%m%d%H%M", "%y%m%d%H")
 }
+FIRST_TEXTS = 8  # different texts of which each may show the pattern
 _CLOCKS_MIN = 20  # different times of day in digits without a name
 _PACKED_DISTINCT_MIN = 10  # so many different numbers are hardly all of this form by chance
 _USUAL_YEARS = range(1970, 2200)
@@ -249,8 +250,12 @@ def _is_day(text: str) -> bool:
 
 
 def _pattern(texts: Sequence[str]) -> TimeForm | None:
-    """A pattern in which all texts are read, as the first one is written."""
-    first = scan(texts[0])
+    """A pattern in which all texts are read, as one of the first is written."""
+    few = list(dict.fromkeys(texts))[:FIRST_TEXTS]  # the first may be ambiguous: mar. is a day and a month
+    return next(filter(None, (_pattern_of(scan(text), texts) for text in few)), None)
+
+
+def _pattern_of(first: Scan | None, texts: Sequence[str]) -> TimeForm | None:
     if first is None:
         return None
     pattern, note = first.pattern, ""
@@ -267,8 +272,12 @@ def _pattern(texts: Sequence[str]) -> TimeForm | None:
 def _read_by(pattern: str, texts: Sequence[str], note: str) -> TimeForm | None:
     """A pattern, if all texts are read by it, with the zone whose abbreviations they have."""
     place = ("UTC", "")
+    try:
+        matches = compiled(pattern)
+    except ValueError:
+        return None
     if "%Z" in pattern:
-        found = [compiled(pattern)(text.strip()) for text in texts]
+        found = [matches(text.strip()) for text in texts]
         words = {one["Z"] for one in found if one is not None and "/" not in one["Z"]}
         if len(words) == 1 and words <= UNIVERSAL:
             pattern = pattern.replace("%Z", words.pop())

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import lru_cache
-from zoneinfo import ZoneInfo
 
-UNIVERSAL = frozenset({"Z", "UTC", "GMT", "UT"})
+from detector.config.patterns import UNIVERSAL, named_zone
+
 # A place, its abbreviations, and the other places that mean another offset by one of them. All of them are
 # abbreviations of the time zone database, so that the place reads them.
 _PLACES = (
@@ -47,14 +46,9 @@ def is_zone(word: str) -> bool:
     return word in _KNOWN
 
 
-@lru_cache(256)
 def is_place(name: str) -> bool:
     """Whether a name is one of the time zone database."""
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True
+    return named_zone(name) is not None
 
 
 def place_of(words: Collection[str]) -> tuple[str, str] | None:

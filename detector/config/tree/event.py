@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
@@ -21,7 +20,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from detector.config.formats import FORMATS
 from detector.config.kinds import KINDS
-from detector.config.patterns import DIRECTIVES, read_pattern
+from detector.config.patterns import DIRECTIVES, PATTERN_CHARS_MAX, named_zone, read_pattern
 from detector.config.tree.base import Duration, Name, Part, unfit, wrong
 
 EPOCHS = {"epoch_s": 1.0, "epoch_ms": 1e3, "epoch_us": 1e6, "epoch_ns": 1e9}
@@ -40,12 +39,9 @@ def _readable(path: str) -> str:
 
 
 def _known_zone(name: str) -> str:
-    try:
-        if name == "UTC" or zoneinfo.ZoneInfo(name):  # UTC needs no zone database
-            return name
-    except (KeyError, ValueError, OSError):
-        pass
-    raise wrong("an IANA time zone like UTC or Europe/Paris")
+    if named_zone(name) is None:
+        raise wrong("an IANA time zone like UTC or Europe/Paris")
+    return name
 
 
 Path = Annotated[
@@ -110,7 +106,9 @@ FieldKind = Annotated[str, AfterValidator(_member_of(KINDS)), Field(json_schema_
 
 
 TimeFormat = Annotated[
-    str, AfterValidator(_time_format), Field(max_length=64, json_schema_extra={"examples": [*TIME_FORMATS]})
+    str,
+    AfterValidator(_time_format),
+    Field(max_length=PATTERN_CHARS_MAX, json_schema_extra={"examples": [*TIME_FORMATS]}),
 ]
 MissingTexts = Annotated[tuple[Annotated[str, Field(max_length=64)], ...], Field(max_length=64)]
 MISSING = (

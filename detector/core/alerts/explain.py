@@ -424,15 +424,19 @@ def told_among(
 ) -> str | None:
     """How many of an entity's last events have an amount as far out as one beyond a usual range.
 
-    Earlier unusual ones, which are told by themselves and of which no range is made, do not count.
+    Earlier unusual ones, which are told by themselves and of which no range is made, do not count. An amount
+    beyond what is usual in its category is not compared with those of other categories.
     """
-    beyond = next((one for one in of if amount > one.high or amount < one.low), None)
+    exceeded = [one for one in of if amount > one.high or amount < one.low]
+    beyond = next(iter(exceeded), None)
     amounts = np.zeros(0) if history is None else history.amounts[~np.isnan(history.amounts)]
     amounts = amounts if history is None or earlier.others is None else earlier.others
     if beyond is None or len(amounts) < AMONG_MIN:
         return None
     above = amount > beyond.high
     count = int(np.count_nonzero(amounts >= amount if above else amounts <= amount))
+    if count and any(one in exceeded for one in of[1:]):
+        return None
     return say.among(count, len(amounts), above=above, others=earlier.others is not None)
 
 

@@ -121,7 +121,7 @@ class Facts:
         self._layout, self._units, self._say = layout, units, sentences
 
     def find(self, of: Evidence) -> tuple[Fact, ...]:
-        """Facts of an event, the most telling first."""
+        """All facts of an event, the most telling first; an alert has `FACTS_MAX` of them."""
         own = pace(self._layout, of.event, 0) if self._layout.entities else None
         usual = self.own_range(of)
         contacts = self._contacts(of, own)
@@ -141,7 +141,7 @@ class Facts:
             self._time(of, own),
         ):
             found += facts
-        return tuple(found[:FACTS_MAX])
+        return tuple(found)
 
     # --- one by one ----------------------------------------------------------------------------------------
 
@@ -229,7 +229,7 @@ class Facts:
             "first_contact": bool(contacts),
             "alone": count == 1 and not first and not alerted,
         }
-        detail = self._say.small(count, largest, SHORT_WINDOW_S, of.view.values, first=first, alerted=alerted)
+        detail = self._say.small(count, largest, of.view.values, first=first, alerted=alerted)
         yield Fact(code="small", values=values, detail=detail)
 
     def _contacts(self, of: Evidence, own: Pace | None) -> list[Fact]:
@@ -397,6 +397,8 @@ class Facts:
         return self._range(of, layout.kind_of(len(layout.entities) + category))
 
     def _range(self, of: Evidence, kind: KeyKind) -> tuple[float, float] | None:
+        if self._layout.exposure is None:
+            return None
         found = self._ranges(of)(kind)
         if found is None or np.isnan(found[:, self._layout.exposure]).any():
             return None

@@ -49,8 +49,6 @@ OTHERS_TIMES = 4.0
 DRIVE_KM_H = 150.0
 # Half-lives after which the time since a key was first seen is not known any more: single floats hold it.
 AGE_HALF_LIVES_MAX = 16.0
-
-
 # A category that so many of the main entity's events have, and not nearly all events, is usual for it.
 OFTEN_SHARE, ALL_SHARE = 0.2, 0.8
 

@@ -14,10 +14,8 @@ from detector.core.alerts.facts import SHORT_WINDOW_S, TIMES_DEAR, Fact
 from detector.core.alerts.known import EVENTS_MIN, is_impossible
 from detector.core.codes import SIGNS
 
-NEW_MIN, ONE_OF_MIN = (
-    3,
-    10.0,
-)  # things that are new at once, each of which is new in so few events; a journey has two
+NEW_MIN = 3  # things that are new at once; a journey has two
+ONE_OF_MIN = 10.0  # each of which is new in 1 of so many events at most
 TIMES_MANY = 20.0  # times the usual number of events; fewer are a tour of shops
 
 
@@ -48,9 +46,7 @@ def signs_of(
     new = [one for one in met if float(one["age_s"] or 0.0) < SHORT_WINDOW_S]
     if sum(float(one["one_of"] or 0.0) >= ONE_OF_MIN for one in new) >= NEW_MIN:
         found.add("several_new")
-    busy = [
-        one.of for one in reasons if one.code == "contact" and one.of == one.field
-    ]  # only a busy one is its own
+    busy = [one.of for one in reasons if one.code == "contact" and one.of == one.field]  # so only if busy
     if any(name not in own for name in busy):
         found.add("busy")
     for sign, ends in (("large", usual), ("large_there", there)):
@@ -73,13 +69,11 @@ def _of_fact(fact: Fact) -> str | None:
             km, gap_s = float(values.get("km") or 0.0), float(values.get("gap_s") or 0.0)
             return "two_places" if is_impossible(km, gap_s) else None
         case "small":
-            several = (
-                int(values.get("events") or 0) >= EVENTS_MIN and values.get("window_s") == SHORT_WINDOW_S
-            )
-            return "testing" if several else None
+            return "testing" if int(values.get("events") or 0) >= EVENTS_MIN else None
         case "window":
             usual = float(values.get("usual_events") or 0.0)
-            hour = values.get("window_s") == SHORT_WINDOW_S and values.get("usual_events") is not None
+            short = float(values.get("window_s") or math.inf) <= SHORT_WINDOW_S
+            hour = short and values.get("usual_events") is not None
             many = float(values.get("events") or 0) >= max(EVENTS_MIN, TIMES_MANY * usual)
             return "many" if hour and many else None
     return None

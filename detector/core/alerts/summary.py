@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detector.core.alerts.explain import Reason, told_among
-from detector.core.alerts.facts import Evidence, Fact
+from detector.core.alerts.facts import FACTS_MAX, SHORT_WINDOW_S, Evidence, Fact
 from detector.core.alerts.known import Met
 from detector.core.alerts.policy import Published
 from detector.core.alerts.severity import SEVERITIES
@@ -27,7 +27,6 @@ from detector.core.alerts.words import Sentences, Usual, duration
 from detector.core.alerts.words.headlines import Headlines
 from detector.core.alerts.words.sentences import USUAL_SHARE
 
-SHORT_S = 3600.0  # a longer window has nearly all events of a new entity
 HEAT_MIN = 0.2  # share of the reasons from which unusual events of others are told: nobody sees them here
 SENTENCES_MAX = 8  # with why it is that severe and the last event
 SHARE_MIN = 2.0 / 3.0  # of the evidence that lies with another entity, to tell it as that one's
@@ -74,18 +73,19 @@ class Summary:
         met
             The event's other entities.
         others
-            Finds the range of everybody's amounts, if it is known; asked where nothing else is said of them.
+            Finds the range of everybody's amounts, if it is known; asked where the entity's is not.
         usual
             Categories of the event that are usual for the main entity: name and value.
         there
             Range of amounts in the most telling category of the event.
         """
+        random, own_things, signs = decision.selection == "exploration", _own_things(met), tuple[str, ...]()
+        if not random:
+            ends, events = others() if own is None else own, decision.case.events
+            signs = signs_of(reasons, facts, of.amount, ends, there, events, own_things)
+        facts = facts[:FACTS_MAX]
         focus = self._focus(reasons, facts, of)
         severity = self._severity(reasons, decision, standing)
-        random = decision.selection == "exploration"
-        ends = others() if own is None else own
-        events, own_things = decision.case.events, _own_things(met)
-        signs = () if random else signs_of(reasons, facts, of.amount, ends, there, events, own_things)
         amount = None if math.isnan(of.amount) else of.amount
         headline = self._head.at_risk(
             self._head.who(of.view.main, focus),
@@ -167,7 +167,7 @@ class Summary:
         for fact in facts:
             if fact.code in BACKGROUND or (fact.code == "shared" and fact.values["usual"]):
                 continue
-            if fact.code == "window" and counted and float(fact.values["window_s"] or 0.0) > SHORT_S:
+            if fact.code == "window" and counted and float(fact.values["window_s"] or 0.0) > SHORT_WINDOW_S:
                 continue
             if fact.code == "window" and int(fact.values["events"] or 0) - 1 in counted:
                 continue

@@ -158,7 +158,7 @@ class PatternTimes:
     Parameters
     ----------
     pattern
-        Of `datetime.strptime`.
+        As `detector.config.patterns` reads them.
     """
 
     def __init__(self, pattern: str, zone: tzinfo) -> None:
@@ -171,7 +171,7 @@ class PatternTimes:
                 self._program = np.array(codes, dtype=np.int64)
 
     def read(self, column: Sequence[str]) -> NDArray[np.float64]:
-        """Return s since the epoch as `strptime` and `timestamp` do; NaN: not of the usual form.
+        """Return s since the epoch as `read_pattern` does; NaN: not of the usual form.
 
         The usual form has all digits: four of the year, six of %f, two of each other number; months as Jan.
         """

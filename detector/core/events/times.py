@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.patterns import UnknownZone, has_year, read_pattern
+from detector.config.patterns import UnknownZone, has_year, named_zone, read_pattern
 from detector.config.tree import EPOCHS, TIME_MAX_S, TimeField
 from detector.core.events.rejection import Bad
 from detector.core.events.text_kernels import IsoTimes, PatternTimes
@@ -268,7 +268,7 @@ def _iso(text: str, zone: tzinfo) -> tuple[datetime, tzinfo]:
     text = text.strip()
     if (named := _IN_BRACKETS.search(text)) is not None:  # RFC 9557; a stated offset counts more
         text = text[: named.start()]
-        found = _named_zone(named[1])
+        found = named_zone(named[1])
         if found is None:
             raise ValueError("an unknown time zone")
         zone = found
@@ -276,14 +276,6 @@ def _iso(text: str, zone: tzinfo) -> tuple[datetime, tzinfo]:
     text = _SPACE_BEFORE_OFFSET.sub("", text)
     text = _SLASHES.sub(r"\1-\3-\4", text, count=1)
     return datetime.fromisoformat(text), zone
-
-
-@lru_cache(256)
-def _named_zone(name: str) -> tzinfo | None:
-    try:
-        return UTC if name == "UTC" else ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return None
 
 
 def _digits(number: Any) -> str:

@@ -31,8 +31,9 @@ from detector.core.features.key_table import HashedTable, enter, find_slot
 from detector.core.state import row_hash
 
 # Decayed events before updates are clipped; with fewer a spread means nothing.
-SLOPE_MAX = 1e9  # of a scale by another one: variances that are moved stay numbers
 HISTORY_MIN = 5.0
+# Of a value in units, of a scale by another one, and of a variance that is moved: they stay numbers.
+RATIO_MAX, SLOPE_MAX, VARIANCE_MAX = 1e300, 1e9, 1e18
 # Beyond this many clipping bounds, influence falls with the square of the distance.
 DOUBTED_FROM = 1.5
 # Weight of the population's variance in a profile's own.
@@ -223,7 +224,10 @@ def move(
     values = np.sinh(np.clip(means, -300.0, 300.0))
     slopes = np.hypot(values, 1.0) / np.hypot(values, factors)  # of the new scale by the old one
     slopes = np.minimum(np.where(np.isnan(slopes), 1.0, slopes), SLOPE_MAX)
-    moved = np.stack([np.arcsinh(values / factors) + steps, upper * slopes**2, lower * slopes**2], axis=1)
+    with np.errstate(over="ignore"):
+        ratios = np.clip(values / factors, -RATIO_MAX, RATIO_MAX)
+    spreads = (np.minimum(variance * slopes**2, VARIANCE_MAX) for variance in (upper, lower))
+    moved = np.stack([np.arcsinh(ratios) + steps, *spreads], axis=1)
     compared[:] = moved.reshape(compared.shape)
 
 

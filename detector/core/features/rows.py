@@ -16,7 +16,7 @@ from detector.core.features.layout import Layout
 UNIT_QUANTILE = 0.95
 # A value of more units than this counts as this many: the quotient of two doubles may overflow.
 RATIO_MAX = 1e300
-UNIT_MIN, UNIT_MAX = 1e-300, 1e300  # streams that change their units again and again end here
+UNIT_MIN, UNIT_MAX = 1e-300, 1e300  # of a stream that changes its units again and again
 ZEROS_MAX = 7
 # Above this, doubles have no hundredths.
 WHOLE_MAX = 2.0**46

@@ -300,7 +300,8 @@ def moved_units(before: Doubles, after: Doubles, units: Doubles) -> Doubles:
         )
         if min(len(old), len(new)) < KNOWN_MIN:
             continue
-        ratios = [float(np.quantile(new, q)) / max(float(np.quantile(old, q)), 1e-300) for q in (0.5, 0.95)]
+        middle, end = ((float(np.quantile(old, q)), float(np.quantile(new, q))) for q in (0.5, 0.95))
+        ratios = [now / max(then, 1e-300) for then, now in (middle, end)]
         if min(ratios) >= FOLLOWED_FROM or 0.0 < max(ratios) <= 1.0 / FOLLOWED_FROM:
-            factors[column] = ratios[1]
+            factors[column] = ratios[1] if end[0] > 0.0 else end[1]  # after zeros as in `Units.read`
     return factors

@@ -22,7 +22,7 @@ from detector.core.alerts.case_rows import Candidate, Totals
 from detector.core.alerts.cases import Cases
 from detector.core.alerts.explain import Nothing, Reason
 from detector.core.alerts.exploration import BY_SCORE, Exploration
-from detector.core.alerts.facts import Evidence, Fact
+from detector.core.alerts.facts import FACTS_MAX, Evidence, Fact
 from detector.core.alerts.links import Links, related
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Policy, Published, Suppressed
@@ -317,7 +317,7 @@ class Alerting:
         codes: set[str] = set()
         if self._snoozes.asks(entity, now):
             _, _, reasons, facts = self._told(piece, i, scorer, view, linked, "combination")
-            codes = {reason.code for reason in reasons} | {fact.code for fact in facts}
+            codes = {reason.code for reason in reasons} | {fact.code for fact in facts[:FACTS_MAX]}
         return self._snoozes.holds(entity, codes, rank, now)
 
     def _told(

@@ -15,7 +15,7 @@ from detector.config.tree import ModelPart
 from detector.core.alerts.case_rows import CaseBefore, Total
 from detector.core.alerts.earlier import AnswerOf, unlisted, unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
-from detector.core.alerts.facts import Answer, Evidence, Fact, Facts, Shared, recent_events
+from detector.core.alerts.facts import FACTS_MAX, Answer, Evidence, Fact, Facts, Shared, recent_events
 from detector.core.alerts.known import Ranges, met, usual_categories
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Published
@@ -179,7 +179,7 @@ class Telling:
         number, total = unlisted(case, listed)
         return {
             "summary": summary,
-            "facts": [msgspec.to_builtins(fact) for fact in facts],
+            "facts": [msgspec.to_builtins(fact) for fact in facts[:FACTS_MAX]],
             "recent": [{**one, "time": iso(one["time"])} for one in recent],
             "usual": found.usual(of),
             "at_risk": {"event": amount, "with_earlier": earlier},

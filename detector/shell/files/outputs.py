@@ -50,9 +50,7 @@ class OutputFile:
         self.size = size or 0
         with readable_errors(path, "written"):
             if size is not None and not path.exists():
-                raise NeedsOperator(
-                    _changed(path, "is missing, and the replay that stopped had written to it")
-                )
+                raise NeedsOperator(_changed(path, "is missing, but was there when the replay stopped"))
             self.file: BinaryIO = path.open("wb" if size is None else "r+b")
             if size is None:  # perhaps a pipe or a device
                 return

@@ -88,7 +88,7 @@ TEXTS = {
     "value_usual": "{label} {value}; {usual}",
     "value_inside": "{label} {value} is usual by itself; {usual}",
     "had_as_much": "{this} had as much in {n} of its last {events} events",
-    "had_others": "{text}, but for the unusual ones",
+    "had_others": "{text}, without the unusual ones",
     "had_less": "{this} had less in each of its last {events} events",
     "had_as_little": "{this} had as little in {n} of its last {events} events",
     "had_more": "{this} had more in each of its last {events} events",
@@ -201,11 +201,11 @@ TEXTS = {
     "rank_above": "rarer than {share} of the last alerts",
     "rank_below": "{share} of the last alerts were rarer",
     "rank_last": "nearly all of the last alerts were rarer",
-    "severity_fits": "severity {severity} is its place among alerts by that alone: {rank}",
-    "severity_raised": "severity {severity} is its place among alerts by that alone, up from {fitting} "
-    "as few were {severity} lately",
-    "severity_lowered": "severity {severity} is its place among alerts by that alone, down from {fitting} "
-    "as many were {fitting} lately",
+    "severity_fits": "severity {severity} compares alerts by that alone: {rank}",
+    "severity_raised": "severity {severity} compares alerts by that alone, raised from {fitting}, because "
+    "few of the last ones were {severity}",
+    "severity_lowered": "severity {severity} compares alerts by that alone, lowered from {fitting}, because "
+    "many of the last ones were {fitting}",
     "severity_random": "severity {severity}: chosen at random, not for its score",
     "part_value": "{label}",
     "part_contact": "{label}",
@@ -225,7 +225,7 @@ TEXTS = {
     "sign_two_places": "two places at once",
     "sign_testing": "small amounts in quick succession",
     "sign_small_large": "a large amount after a small one",
-    "sign_busy": "far more events there than usual",
+    "sign_busy": "a counterparty or device far busier than usual",
     "sign_several_new": "several things at once that are new to {this}",
     "sign_many": "far more events of {this} than usual",
     "sign_large": "an amount far above the usual",

@@ -364,7 +364,6 @@ class Sentences:
         self,
         count: int,
         amount: float,
-        window_s: float,
         values: Values,
         *,
         first: bool,
@@ -372,9 +371,8 @@ class Sentences:
     ) -> str:
         """An amount far below the usual ones: several, at a first contact, beside other alerts, or alone."""
         if count > 1:
-            window = LAST[window_s] if window_s in LAST else TEXTS["last"].format(duration=duration(window_s))
             shown = self.words.amount(amount, values)
-            return TEXTS["small_several"].format(events=events(count), amount=shown, window=window)
+            return TEXTS["small_several"].format(events=events(count), amount=shown, window=LAST[3600.0])
         return TEXTS["small_first" if first else "small_alerted" if alerted else "small_alone"]
 
     def window(
