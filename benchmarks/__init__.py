@@ -1,3 +1,3 @@
 """Benchmarks; each module says what it measures, and how it is run."""
 
-import detector  # noqa: F401  before numpy: it says which instructions numpy may use, as in the service
+import detector  # noqa: F401  must come before numpy: it limits the CPU instructions numpy uses

@@ -98,7 +98,6 @@ CORE_EXCEPTIONS = {
     "core/state.py": {"io", "struct", "zipfile"},  # buffers in memory, and the errors of a torn archive
     "core/events/formats/avro.py": {"io", "fastavro"},  # buffers in memory; the extra that reads Avro
     "core/events/formats/protobuf.py": {"google.protobuf"},  # the extra that reads Protobuf
-    "core/events/times.py": {"zoneinfo"},  # zones of event times
     "core/recovery/generations.py": {"urllib.parse"},  # escaping of names
     "core/shard/partition.py": {"importlib.metadata", "platform"},  # versions that a checkpoint records
 }

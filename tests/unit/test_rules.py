@@ -467,7 +467,7 @@ def counted_before_the_first_scrape() -> Iterator[dict[str, Any]]:
 
 
 def notify_that_is_down() -> dict[str, Any]:
-    """Nobody is told of alerts, and its own metrics are gone with it."""
+    """A process of `detector notify` that is down sends no alerts, and has no metrics that could say so."""
     told = [{"exp_labels": {"job": "notify", "instance": "n:9465", "severity": "critical"}}]
     given = {
         'up{job="notify",instance="n:9465"}': gauge((1, 10), (0, 10), (1, 5)),

@@ -159,7 +159,7 @@ def _digits(one: Scan) -> bool:
     if not one.has("d"):
         ordinal = _ORDINAL.match(one.text, found.end())
         return one.take(len(digits) + len(ordinal[0] if ordinal else ""), "%d")
-    return one.has("b") and not one.has("yY") and one.take(2, "%y") if len(digits) == 2 else False
+    return len(digits) == 2 and one.has("b") and not one.has("yY") and one.take(2, "%y")
 
 
 def _in_range(digits: str, pattern: str) -> bool:

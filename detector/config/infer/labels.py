@@ -64,25 +64,20 @@ def find_label(column: Column) -> Found | None:
     told = values.keys() & SURE_TEXTS
     if told and len(values) > 1:
         return _found(column, values, f"a value of it is {min(told)}")
-    if (
-        binary
-        and len(values) > 1
-        and column.events >= FEW
-        and values.keys() <= FRAUD_TEXTS | LEGITIMATE_TEXTS
-    ):
-        return _rare_flag(column, [values[text] for text in values.keys() & FRAUD_TEXTS])
+    if len(values) == 2 and column.events >= FEW and values.keys() <= FRAUD_TEXTS | LEGITIMATE_TEXTS:
+        return _rare_flag(column, values)
     return None
 
 
-def _rare_flag(column: Column, yes: list[str]) -> Found | None:
+def _rare_flag(column: Column, values: dict[str, str]) -> Found | None:
     """A flag that may say afterwards what an event was: `is_...`, or one of a language that we hardly know.
 
     As an input a label is worse than no flag: it is not there when an event is scored.
     """
-    named = column.last_words[:1] in (["is"], ["was"])
-    told = {text.strip().lower() for text in column.counts}
-    unknown = not set(column.last_words) & KNOWN and not told & PLAIN_TEXTS and not column.nameless
-    share = sum(column.counts[text] for text in yes) / column.events
+    named, yes = column.last_words[:1] in (["is"], ["was"]), values.keys() & FRAUD_TEXTS
+    foreign = not values.keys() & PLAIN_TEXTS
+    unknown = foreign and not set(column.last_words) & KNOWN and not column.nameless
+    share = sum(column.counts[values[text]] for text in yes) / column.events
     if not yes or not (named or unknown) or share > FLAG_SHARE_MAX:
         return None
     why = f"a rare flag ({share:.1%}) that may say afterwards what an event was"

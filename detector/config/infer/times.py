@@ -250,7 +250,7 @@ def _is_day(text: str) -> bool:
 
 
 def _pattern(texts: Sequence[str]) -> TimeForm | None:
-    """A pattern in which all texts are read, as one of the first is written."""
+    """The pattern of one of the first texts, if all texts can be read by it."""
     few = list(dict.fromkeys(texts))[:FIRST_TEXTS]  # the first may be ambiguous: mar. is a day and a month
     return next(filter(None, (_pattern_of(scan(text), texts) for text in few)), None)
 

@@ -164,8 +164,8 @@ def unusual_before(
     places = np.flatnonzero(unusual)
     if not len(places) + older:
         return NOTHING
-    # Those of the last day first, then alerted ones, then those with the highest score. One place is kept
-    # for the largest amount of the others: it has most of the sum.
+    # Those of the last day first, then alerted ones, then those with the highest score. The last
+    # place is for the largest amount among the rest, which makes up most of the sum.
     today = history.times[places] > time - DAY_S
     weight = history.scores[places] + 1e3 * (history.fates[places] + 3.0 * today)
     ranked = places[np.argsort(-weight, kind="stable")]

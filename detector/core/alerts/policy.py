@@ -191,7 +191,7 @@ class Policy:
             since = max(now - self._time, 0.0) if self._time else 0.0
             earned = budget.per_day / self._partitions * since / DAY_S
         earned *= 1.0 - self._config.exploration_share
-        # A budget that was lowered is not overdrawn by what a larger one allowed.
+        # What a larger budget allowed before is no debt of a smaller one.
         capacity = self._capacity(events_per_day)
         self._balance = min(max(self._balance, -1.5 * capacity) + earned, capacity / 2.0)
         self._events = event

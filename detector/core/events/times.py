@@ -22,7 +22,6 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, tzinfo
 from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -213,7 +212,9 @@ class TimeReader:
 
 def zone_of(name: str) -> tzinfo:
     """A time zone that the configuration accepted."""
-    return UTC if name == "UTC" else ZoneInfo(name)
+    zone = named_zone(name)
+    assert zone is not None
+    return zone
 
 
 def read_time(found: Any) -> float | None:

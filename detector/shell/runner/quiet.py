@@ -29,8 +29,8 @@ from detector.shell.runner.shared import Shared
 QUIET_S = 3.0
 # The partitions of a process take turns within this time, or all of them would stop at once.
 SPREAD_S = 1.0
-# Between two notes of when feedback came, and how many are kept: the newest hour at least. What is older
-# counts as that old.
+# Seconds between two notes of when feedback came, and how many notes are kept: those of the last hour at
+# least. Feedback from before the oldest note is given that note's time.
 SEEN_S, SEEN_MAX = 1.0, 4096
 
 
