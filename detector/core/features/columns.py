@@ -64,6 +64,8 @@ def _robust(layout: Layout) -> Iterator[Column]:
     for e in range(len(layout.entities)):
         yield from _deviations(layout, layout.kind_of(e), LONGEST, robust=True)
     there = bool(layout.entities)
+    for c in range(len(layout.categories) if there else 0):
+        yield from _deviations(layout, layout.kind_of(len(layout.entities) + c), LONGEST, robust=True)
     for c, category in enumerate(layout.categories):
         name = f"{category.name} surprise"
         yield Column(name=name, source="surprise", place=c, robust=not there, unusual=there)

@@ -33,12 +33,12 @@ def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
     Means are those of the longest memory; only rows whose key had a history count. The share is 0 without
     such rows, and where the mean predicts worse than the average of all, as with short histories.
     """
-    numerics = len(layout.numerics)
-    shares = np.zeros((len(layout.entities), numerics))
+    shares = np.zeros((layout.keys, len(layout.numerics)))
     level = rows.numerics - population_shift(rows.context, layout)
-    for share, kind in zip(shares, layout.kinds[1:], strict=False):
+    for key, share in enumerate(shares):
+        kind = layout.kind_of(key)
         weight = rows.context[:, kind.count(-1)]
-        for j in range(numerics):
+        for j in range(kind.numerics):
             mean = rows.context[:, kind.mean(-1, j)]
             known = (weight > 0) & ~np.isnan(mean + level[:, j])
             share[j] = _explained(level[known, j], mean[known])

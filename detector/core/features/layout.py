@@ -244,6 +244,11 @@ class Layout:
         return f"{habit.name} surprise{where}"
 
     @property
+    def keys(self) -> int:
+        """Entities and categories."""
+        return len(self.entities) + len(self.categories)
+
+    @property
     def contacts(self) -> tuple[KeyKind, ...]:
         """Pairs of the main entity with what it meets: other entities, categories."""
         return tuple(kind for kind in self.kinds if kind.right is not None)

@@ -107,12 +107,12 @@ class RobustDistance:
         entity = [-1 if c.kind is None or c.kind.left is None else c.kind.left for _, c in numbered]
         self._numeric = np.where(self._is_value | compared, place, -1)
         self._entity = np.where(compared, np.array(entity, dtype=np.int64), -1)
-        self._counts = [features.count_column(layout.kind_of(e)) for e in range(len(layout.entities))]
+        self._counts = [features.count_column(layout.kind_of(e)) for e in range(layout.keys)]
         self._moments = Moments(len(layout.numerics), memory_events)
         self._centre = np.zeros(self.columns)
         self._inside = np.zeros(self.columns)  # distance from the centre that does not count
         self._values = np.where(self._is_value, self._numeric, -1)
-        explained = np.zeros((len(layout.entities), len(layout.numerics)))
+        explained = np.zeros((layout.keys, len(layout.numerics)))
         self._measure_by(np.ones((SCALES, self.columns)), explained)
         self._set_space(None)
         self.constant = False  # whether no value varies in the core
@@ -165,8 +165,12 @@ class RobustDistance:
         far[constant] = inner[constant] = np.maximum(spread, least[constant])
         self.constant = len(constant) == np.count_nonzero(self._is_value)
         explained = explained_shares(rows, self._layout)
-        same = constant_numerics(rows, self._layout, explained)
-        explained[same] = 1.0
+        entities = len(self._layout.entities)
+        same = constant_numerics(rows, self._layout, explained[:entities])
+        explained[:entities][same] = 1.0
+        import os
+        if os.environ.get('VAR') == 'B' and self._layout.exposure is not None: explained[entities:, self._layout.exposure] = 0.0
+        if os.environ.get('VAR') == 'O': explained[entities:] = 0.0
         self._measure_by(np.stack([far, np.sqrt(far * inner)]), explained)
         told = np.asarray(same.any(axis=0), dtype=np.bool_)  # (J,)
         says_who = np.zeros(self.columns, dtype=np.bool_)
