@@ -113,7 +113,8 @@ def test_a_burst_is_told_with_its_sum_to_the_cent_and_what_is_usual() -> None:
     assert fact.values["sum"] == 40_524.01
     assert fact.values["largest"] == 10_131.01
     assert fact.detail.startswith(
-        "4 events in the last hour, EUR 40,524.01 in all, the largest EUR 10,131.01; "
+        "4 events in the last hour, EUR 40,524.01 in all: "
+        "EUR 10,131.00, EUR 10,131.01, EUR 10,131.00 and EUR 10,131.00; "
         "this card usually has 10 events a day, about EUR "
     )
 
@@ -203,7 +204,7 @@ def test_a_small_amount_where_others_were_alerted_is_no_weak_evidence() -> None:
     """An alert said both: 3 other cards were alerted there, and weak evidence."""
     there = [Shared("shop", 3, 7 * DAY_S, 240.0)]
     found = facts(known_card(400.0), history((3600.0 * 5, 400.0)), amount=1.0, shared=there)
-    assert found["small"].detail.endswith("here beside other alerts")
+    assert found["small"].detail.endswith("beside other alerts")
     usual = [there[0]._replace(usual=True)]
     found = facts(known_card(400.0), history((3600.0 * 5, 400.0)), amount=1.0, shared=usual)
     assert "weak evidence" in found["small"].detail

@@ -249,7 +249,8 @@ def test_a_shop_that_sells_everywhere_has_no_place() -> None:
 
 def test_a_usual_place_is_no_distance() -> None:
     assert explained(0.02, (9.0, 1039.0, 3240.0), NEVER).detail == (
-        "1,039 km in 54 minutes since the last event of this card: faster than anybody travels"
+        "1,039 km in 54 minutes since the last event of this card: faster than anybody travels; "
+        "this place is usual, so the event before is the odd one"
     )
     usual = explained(0.02, NEVER, NEVER)
     assert usual.detail.startswith("no single value is rare, but all together are; most of all this place")

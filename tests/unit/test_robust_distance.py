@@ -148,6 +148,49 @@ def test_the_value_of_a_key_without_history_counts_in_full() -> None:
     assert (unknown > 1.8 * known).all()
 
 
+def test_a_missing_value_is_no_distance_and_no_zero() -> None:
+    """One event in twenty-five has a way; a usual one was far, because the range was that of 0 and a few."""
+    rng = np.random.default_rng(4)
+    values = np.column_stack([rng.standard_normal(EVENTS), 5.0 + 0.5 * rng.standard_normal(EVENTS)])
+    values[rng.random(EVENTS) < 0.96, 1] = np.nan
+    layout, rows = plain(values)
+    part, features = fitted(layout, rows)
+    missing, usual, far = distances(
+        part, features, plain(np.array([[0.0, np.nan], [0.0, 5.0], [0.0, 9.0]]))[1]
+    )
+    assert usual == pytest.approx(missing, abs=0.1)
+    assert (far > 1.0).all()
+
+
+def test_a_value_is_compared_with_what_is_usual_in_its_category() -> None:
+    """A unit of a car wash costs ten times as much as one of diesel, and is no anomaly."""
+    schema = {
+        "id": "id",
+        "time": {"path": "time"},
+        "entities": [{"name": "card", "path": "card"}],
+        "fields": [
+            {"name": "price", "path": "price", "type": "numeric"},
+            {"name": "product", "path": "product", "type": "categorical"},
+        ],
+    }
+    layout = Layout(Event.model_validate(schema), FeaturesConfig())
+    rng = np.random.default_rng(5)
+    rows = empty_rows(EVENTS, layout)
+    wash = rng.random(EVENTS) < 0.02
+    usual = np.arcsinh(np.where(wash, 20.0, 2.0))
+    rows.numerics[:, 0] = usual + 0.05 * rng.standard_normal(EVENTS)
+    product = layout.kind_of(1)
+    rows.context[:, product.count(-1)] = 500.0
+    rows.context[:, product.mean(-1, 0)] = usual
+    part, features = fitted(layout, rows)
+    probe = rows.take(slice(0, 3)).copy()
+    probe.numerics[:, 0] = np.arcsinh([20.0, 20.0, 2.0])
+    probe.context[:, product.mean(-1, 0)] = np.arcsinh([20.0, 2.0, 2.0])
+    washed, dear, fuelled = distances(part, features, probe)
+    assert (dear > 2.0 * washed).all()
+    assert (dear > 10.0 * fuelled).all()
+
+
 def test_a_rows_distances_do_not_depend_on_the_others() -> None:
     layout, rows = with_history(count=3.0)
     part, features = fitted(layout, rows)
@@ -174,6 +217,7 @@ def test_values_are_summed_in_the_order_of_the_rows() -> None:
     layout = layout_of(["card"], 3)
     features = Features(layout)
     inputs = np.random.default_rng(0).normal(0, 1, (1000, len(features))).astype(np.float32)
+    inputs[:, [column.source == "missing" for column in features.columns]] = 0.0
     part = RobustDistance(layout, features, 1000)
     part.learn(inputs)
     values = inputs[:, : len(layout.numerics)].astype(np.float64)

@@ -20,6 +20,7 @@ from detector.core.alerts.recent import History
 from detector.core.alerts.signs import signs_of
 from detector.core.alerts.summary import SENTENCES_MAX, Standing, Summary
 from detector.core.alerts.words import Sentences
+from detector.core.alerts.words.headlines import OwnShare
 from detector.core.features import DAY_S
 from tests.unit.test_explain import SCHEMA, VIEW, event
 
@@ -142,6 +143,21 @@ def test_other_entities_are_named_with_whether_they_are_known() -> None:
     own = f"shop {value} (the usual one of this card, known for 3 months, used by few others)"
     assert told(usual._replace(others=2.0)) == own
     assert summed([VALUE])["with"] is None
+
+
+def test_what_nothing_is_told_of_is_named_and_how_usual_it_is() -> None:
+    shares = [
+        OwnShare("channel", "chip", 0.9),
+        OwnShare("mcc", "food", 0.04),
+        OwnShare("amount", "250", 0.5),  # told as a reason
+    ]
+    known = Met("shop", Contact(1, True, False, 60.0, 3 * DAY_S, 4.0, True, 5.0), 0.1, 50.0)
+    published, standing = Published(Totals(case=1, sum=250.0, largest=250.0), 1), Standing(4.0, 0.34, 1)
+    told = SUMMARY.make([VALUE], [], EVIDENCE, (12.0, 85.0), published, standing, [known], shares=shares)
+    assert told["sentences"][-2] == (
+        "otherwise: category food (as 4 % of its events), channel chip (90 %) "
+        "and shop corner (known to this card for 3 days)"
+    )
 
 
 def test_a_wave_at_a_shop_is_told_as_the_shops() -> None:

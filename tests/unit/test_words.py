@@ -258,27 +258,26 @@ def test_first_contacts_of_one_time_are_told_together() -> None:
 
 def test_facts() -> None:
     own = Pace(7.0, 2.0 / DAY, 40.0, 30 * DAY)
-    assert SAY.window(7, HOUR, 60_786.0, 10_131.0, own.per_s, 96.3, VALUES) == (
+    assert SAY.window(7, HOUR, [10_131.0] * 6 + [0.0], own.per_s, 96.3, VALUES) == (
         "7 events in the last hour, EUR 60,786.00 in all, the largest EUR 10,131.00; "
         "this account usually has 2 events a day, about EUR 96 in all"
     )
-    assert SAY.window(2, DAY, 900.0, 800.0, own.per_s, 96.3, VALUES, many=False) == (
+    assert SAY.window(2, DAY, [100.0, 800.0], own.per_s, 96.3, VALUES, many=False) == (
         "EUR 900.00 in the last day (2 events, the largest EUR 800.00); "
         "this account usually has 2 events a day, about EUR 96 in all"
     )
-    assert SAY.window(4, DAY, 900.0, 800.0, 5.0 / (7 * DAY), 13.3, VALUES) == (
-        "4 events in the last day, EUR 900.00 in all, the largest EUR 800.00; "
+    assert SAY.window(4, DAY, [100.0, 800.0], 5.0 / (7 * DAY), 13.3, VALUES) == (
+        "4 events in the last day, EUR 900.00 in all: EUR 100.00 and EUR 800.00; "
         "this account usually has 5 events a week, about EUR 93 in all"
     )
-    assert SAY.window(3, 1320.0, None, None, None, None, VALUES) == "3 events in the last 22 minutes"
+    assert SAY.window(3, 1320.0, [], None, None, VALUES) == "3 events in the last 22 minutes"
     assert SAY.small_then_large(1.0, 129.6, 900.0, (12.0, 85.0), VALUES) == (
         "a small amount before a large one: EUR 1.00, 2 minutes later EUR 900.00; "
         "this account usually 12 to 85"
     )
     assert SAY.small(1, 1.0, VALUES, first=False) == "a small amount by itself is weak evidence of fraud"
-    assert SAY.small(1, 1.0, VALUES, first=True) == (
-        "stolen cards and accounts are tried out with small amounts, here at a first contact"
-    )
+    assert SAY.small(1, 1.0, VALUES, first=True) == "a small amount at a first contact"
+    assert SAY.small(2, 1.5, VALUES, first=True) == "2 events of EUR 1.50 or less in the last hour"
     assert SAY.small(3, 1.5, VALUES, first=True) == (
         "stolen cards and accounts are tried out with small amounts: "
         "3 events of EUR 1.50 or less in the last hour"

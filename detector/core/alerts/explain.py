@@ -409,8 +409,10 @@ class _Description(NamedTuple):
         if move is None or km is not None:
             told.append(self.say.place(field, observed, km, known=known, young=young))
         if move is not None:
-            name = self.layout.entities[move[0]]
-            told.append((self.say.elsewhere if move[0] else self.say.move)(name, *move[1:]))
+            name, home = self.layout.entities[move[0]], known and km is None
+            told.append(
+                self.say.elsewhere(name, *move[1:]) if move[0] else self.say.move(name, *move[1:], home=home)
+            )
         usual = observed is not None and km is None and move is None and known
         return "combination" if usual else "place", "; ".join(told)
 

@@ -39,6 +39,7 @@ from detector.core.alerts.known import (
     Pace,
     Ranges,
     contact,
+    far_km,
     fastest_move,
     informative_category,
     pace,
@@ -279,7 +280,7 @@ class Facts:
             count = 1 + int(inside.sum())
             if reach_s < WINDOW_MIN_S or count <= max(told, 1):
                 continue
-            amounts = np.append(history.amounts[inside], of.amount)
+            amounts = np.append(history.amounts[inside][::-1], of.amount)
             amounts = amounts[~np.isnan(amounts)]
             total, largest = (float(amounts.sum()), float(amounts.max())) if len(amounts) else (None, None)
             expected = own.per_s * reach_s if own is not None and own.known else None
@@ -305,7 +306,7 @@ class Facts:
                 "usual_sum": None if a_day is None else _short(a_day * reach_s / DAY_S),
             }
             detail = self._say.window(
-                count, reach_s, total, largest, per_s, a_day, of.view.values, many=many or not dear
+                count, reach_s, amounts.tolist(), per_s, a_day, of.view.values, many=many or not dear
             )
             yield Fact(code="window", values=values, detail=detail)
 
@@ -334,8 +335,16 @@ class Facts:
                 continue
             _, km, gap_s = move
             name = self._layout.entities[0]
-            values: Values = {"of": name, "place": place.name, "km": _short(km), "gap_s": _short(gap_s)}
-            yield Fact(code="speed", values=values, detail=self._say.move(name, km, gap_s))
+            far, known = far_km(self._layout, of.event, point)
+            home = known and far is None
+            values: Values = {
+                "of": name,
+                "place": place.name,
+                "km": _short(km),
+                "gap_s": _short(gap_s),
+                "usual_place": home,
+            }
+            yield Fact(code="speed", values=values, detail=self._say.move(name, km, gap_s, home=home))
 
     def _time(self, of: Evidence, own: Pace | None) -> Iterator[Fact]:
         """How new the main entity is, and when it was last seen."""

@@ -195,8 +195,11 @@ def is_impossible(km: float, seconds: float) -> bool:
     return km > JOURNEY_KM_H * seconds / 3600.0
 
 
-def usual_categories(layout: Layout, event: Rows) -> list[int]:
-    """Categories of the event that are usual for its main entity, and not for everybody."""
+def own_shares(layout: Layout, event: Rows) -> list[tuple[int, float]]:
+    """Categories of the event that not nearly everybody has: each with its share of the main entity's events.
+
+    Nothing where the main entity is not known.
+    """
     own = pace(layout, event, 0) if layout.entities else None
     if own is None or not own.known:
         return []
@@ -205,10 +208,8 @@ def usual_categories(layout: Layout, event: Rows) -> list[int]:
     for category in range(len(layout.categories)):
         about = contact(layout, event, entities + category)
         everyone = float(context[layout.kind_of(entities + category).count(-1)])
-        if about is None or not about.paired or everyone > ALL_SHARE * all_:
-            continue
-        if about.events >= OFTEN_SHARE * events:
-            found.append(category)
+        if about is not None and about.paired and everyone <= ALL_SHARE * all_:
+            found.append((category, about.events / max(events, 1.0)))
     return found
 
 
@@ -243,14 +244,15 @@ class Ranges:
     """The .1 and .9 quantiles of what is usual of an event's keys, (2, J) in the fields' own units.
 
     They follow from a key's mean and its two spreads, which are shrunk to everybody's. NaN where they are not
-    known; None if it has too little history. A range from below to above 0 begins at 0 if its mean is above:
-    amounts of one sign have spreads that are wider than their way to 0. Each key's are found once: reasons,
-    facts and the summary ask for the same.
+    known; None if it has too little history. A range begins at 0 at least if its mean is above, or if
+    everybody's range is: amounts of one sign have spreads that are wider than their way to 0. Each key's are
+    found once: reasons, facts and the summary ask for the same.
     """
 
     def __init__(self, layout: Layout, units: Units, event: Rows) -> None:
         self._units, self._context, self._numerics = units, event.context[0], len(layout.numerics)
         self._everyone = population_variances(event.context, layout).reshape(2, -1)
+        self._middle = event.context[0, layout.kind_of(None).means(-1)]
         self._shift = population_shift(event.context, layout)[0]
         self._found: dict[int, NDArray[np.float64] | None] = {}
 
@@ -267,7 +269,8 @@ class Ranges:
         ends = np.full((2, self._numerics), np.nan)
         starts = (kind.mean(-1, 0), kind.variance(-1, 0, upper=True), kind.variance(-1, 0, upper=False))
         write: Any = _ends
-        write(self._context, starts, weight, self._everyone, self._shift, kind.numerics, ends)
+        everyone = self._middle, self._everyone
+        write(self._context, starts, weight, everyone, self._shift, kind.numerics, ends)
         return self._units.restore(ends)
 
 
@@ -282,19 +285,20 @@ def _ends(
     context : (width,) float32
     starts : three int
         First columns of the means, of the upper and of the lower variances, in the longest memory.
-    everyone : (2, J) float32
-        Everybody's variances: upper, then lower.
+    everyone : (J,) and (2, J) float32
+        Everybody's means and variances: upper, then lower.
     shift : (J,) float64
         Recent change of the population's means.
     """
+    means, variances = everyone
     for j in range(numerics):
         mean = np.float64(context[starts[0] + j]) + shift[j]
         for side in range(2):
-            own, every = np.float64(context[starts[2 - side] + j]), np.float64(everyone[1 - side, j])
+            own, every = np.float64(context[starts[2 - side] + j]), np.float64(variances[1 - side, j])
             variance = (weight * own + PRIOR_WEIGHT * every) / (weight + PRIOR_WEIGHT)
             ends[side, j] = mean + (Z if side else -Z) * math.sqrt(variance)
-        if mean > 0.0 and ends[0, j] < 0.0:
-            ends[0, j] = 0.0
+        if mean > 0.0 or np.float64(means[j]) - Z * math.sqrt(np.float64(variances[1, j])) >= 0.0:
+            ends[0, j] = max(ends[0, j], 0.0)
 
 
 def informative_category(layout: Layout, event: Rows, numeric: int) -> int | None:

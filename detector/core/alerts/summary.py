@@ -19,12 +19,12 @@ import numpy as np
 
 from detector.core.alerts.explain import Reason, told_among
 from detector.core.alerts.facts import FACTS_MAX, SHORT_WINDOW_S, Evidence, Fact
-from detector.core.alerts.known import Met
+from detector.core.alerts.known import OFTEN_SHARE, Met
 from detector.core.alerts.policy import Published
 from detector.core.alerts.severity import SEVERITIES
 from detector.core.alerts.signs import signs_of
 from detector.core.alerts.words import Sentences, Usual, duration
-from detector.core.alerts.words.headlines import Headlines
+from detector.core.alerts.words.headlines import Headlines, OwnShare
 from detector.core.alerts.words.sentences import USUAL_SHARE
 
 HEAT_MIN = 0.2  # share of the reasons from which unusual events of others are told: nobody sees them here
@@ -34,6 +34,9 @@ SHARE_MIN = 2.0 / 3.0  # of the evidence that lies with another entity, to tell 
 # say it at once.
 BACKGROUND = ("since_last",)
 OWN = ("frauds_there", "answered", "small_then_large", "window", "speed")
+
+
+REST_MAX = 4  # categories that are told beside the evidence
 
 
 class Standing(NamedTuple):
@@ -61,7 +64,7 @@ class Summary:
         standing: Standing,
         met: Sequence[Met] = (),
         others: Callable[[], tuple[float, float] | None] = lambda: None,
-        usual: Sequence[tuple[str, str]] = (),
+        shares: Sequence[OwnShare] = (),
         there: tuple[float, float] | None = None,
     ) -> dict[str, Any]:
         """Sum up one alert, as the body's `summary`.
@@ -74,8 +77,8 @@ class Summary:
             The event's other entities.
         others
             Finds the range of everybody's amounts, if it is known; asked where the entity's is not.
-        usual
-            Categories of the event that are usual for the main entity: name and value.
+        shares
+            Categories of the event.
         there
             Range of amounts in the most telling category of the event.
         """
@@ -100,15 +103,17 @@ class Summary:
         evidence = _once(
             [*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own, others)]
         )
+        rest = [] if random else self._rest(reasons, facts, shares, met, of)
         last = [fact.detail for fact in facts if fact.code in BACKGROUND and not _is_told(of)]
         first = [] if random else [self._head.signs(signs)]
-        told = [*first, *evidence[: SENTENCES_MAX - 1 - len(first) - len(last)], severity, *last]
+        after = [*rest, severity, *last]
+        told = [*first, *evidence[: SENTENCES_MAX - len(first) - len(after)], *after]
         return {
             "headline": headline,
             "sentences": told,
             "severity": severity,
             "signs": list(signs),
-            "usual": self._head.as_usual(usual),
+            "usual": self._head.as_usual([one for one in shares if one.share >= OFTEN_SHARE]),
             "with": self._head.others(met, of.view.entities),
             "focus": None if focus is None else {"name": focus[0], "value": focus[1]},
         }
@@ -239,6 +244,21 @@ class Summary:
         said = self._say.number(words.field(name), of.amount, usual, values)
         among = told_among(self._say, of.history, of.amount, usual, of.earlier)
         yield "; ".join(filter(None, (said, among)))
+
+    def _rest(
+        self,
+        reasons: Sequence[Reason],
+        facts: Sequence[Fact],
+        shares: Sequence[OwnShare],
+        met: Sequence[Met],
+        of: Evidence,
+    ) -> list[str]:
+        """Categories and entities of the event of which nothing is told; as usual is evidence, too."""
+        told = {one.field for one in reasons} | {fact.values.get("of") for fact in facts}
+        categories = sorted((one for one in shares if one.name not in told), key=lambda one: one.share)
+        entities = [one for one in met if one.name not in told]
+        text = self._head.rest(categories[:REST_MAX], entities, of.view.entities)
+        return [] if text is None else [text]
 
     # --- why it is that severe -----------------------------------------------------------------------------
 

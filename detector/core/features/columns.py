@@ -38,7 +38,7 @@ class Column:
     kind: KeyKind | None = None  # kind of key whose profile or fraud rate is read
     memory: int = LONGEST  # of that profile
     place: int = 0  # column of numerics, of categories, of cycles or of fraud rates, as the source has it
-    side: int = 0  # of what is usual: 1 above it, -1 below it
+    side: int = 0  # of what is usual: 1 above it, -1 below it, 0 both
     habit: Habit | None = None  # whose context is read
     robust: bool = False  # also a part of the robust distance
     unusual: bool = False  # also a part of the habits' distance, by its magnitude
@@ -53,19 +53,21 @@ def columns_of(layout: Layout) -> tuple[Column, ...]:
 
 
 def _robust(layout: Layout) -> Iterator[Column]:
-    """Values, their deviations from each entity's profile in its longest memory, surprises of categories.
+    """Values, how far they are from what is usual of each entity and category, surprises of categories.
 
-    Where there are entities, a surprise is one of what keys do against their habits.
-
-    Shorter memories are mostly noise.
+    From entities that is a deviation from the profile, from categories a ratio to its mean. Shorter memories
+    are mostly noise. Where there are entities, a surprise is one of what keys do against their habits.
     """
     for j, value in enumerate(layout.numerics):
         yield Column(name=value.name, source="value", place=j, robust=True)
     for e in range(len(layout.entities)):
         yield from _deviations(layout, layout.kind_of(e), LONGEST, robust=True)
+    for key in range(len(layout.entities), layout.compared_keys):
+        kind = layout.kind_of(key)
+        for j, value in enumerate(layout.numerics[: kind.numerics]):
+            name = f"{value.name} against {kind.name}"
+            yield Column(name=name, source="ratio", kind=kind, place=j, robust=True)
     there = bool(layout.entities)
-    for c in range(len(layout.categories) if there else 0):
-        yield from _deviations(layout, layout.kind_of(len(layout.entities) + c), LONGEST, robust=True)
     for c, category in enumerate(layout.categories):
         name = f"{category.name} surprise"
         yield Column(name=name, source="surprise", place=c, robust=not there, unusual=there)

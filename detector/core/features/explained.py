@@ -28,12 +28,15 @@ def mostly_known(rows: Rows, layout: Layout) -> NDArray[np.bool_]:
 
 
 def explained_shares(rows: Rows, layout: Layout) -> NDArray[np.float64]:
-    """Share of each numeric's variance explained by an entity's mean as known before the event, (E, J).
+    """Share of each numeric's variance explained by a key's mean as known before the event, (K, J).
+
+    K: `Layout.compared_keys`, entities and then categories.
 
     Means are those of the longest memory; only rows whose key had a history count. The share is 0 without
-    such rows, and where the mean predicts worse than the average of all, as with short histories.
+    such rows, where the mean predicts worse than the average of all, as with short histories, and of values
+    that are not followed by category.
     """
-    shares = np.zeros((layout.keys, len(layout.numerics)))
+    shares = np.zeros((layout.compared_keys, len(layout.numerics)))
     level = rows.numerics - population_shift(rows.context, layout)
     for key, share in enumerate(shares):
         kind = layout.kind_of(key)

@@ -90,9 +90,9 @@ def deviations(
 def ratios(numerics: Any, context: Any, shift: Any, table: Any, places: Any, inputs: Any) -> None:
     """Write how many times as large or small as usual values are, into columns `places` (D,) of `inputs`.
 
-    That is the logarithm of the ratio of a value to a profile's mean, in spreads of `RATIO_SPREAD`; 0 on the
-    other side. The spreads of a young profile are everybody's, and those of dear things: what costs little
-    varies by a few units and yet by the same factor.
+    That is the logarithm of the ratio of a value to a profile's mean, in spreads of `RATIO_SPREAD`; of one
+    side alone 0 on the other. The spreads of a young profile are everybody's, and those of dear things: what
+    costs little varies by a few units and yet by the same factor.
 
     Parameters
     ----------
@@ -101,8 +101,8 @@ def ratios(numerics: Any, context: Any, shift: Any, table: Any, places: Any, inp
     shift : (n, J) float64
         Of the population's means.
     table : (D, 4) int64
-        Column of numerics; columns of context: weight, mean; 1: how much larger, -1: how much smaller. Rows
-        of one mean follow each other.
+        Column of numerics; columns of context: weight, mean; 1: how much larger, -1: how much smaller, 0:
+        both, smaller is negative. Rows of one mean follow each other.
     """
     for row in range(len(inputs)):
         value_of, mean_of, value, ratio = -1, -1, 0.0, 0.0
@@ -116,8 +116,10 @@ def ratios(numerics: Any, context: Any, shift: Any, table: Any, places: Any, inp
                 if weight > 0.0:
                     ratio = value - _log_size(np.float64(context[row, mean_at]))
                     ratio *= math.sqrt(weight / (weight + 1.0)) / RATIO_SPREAD
-            far = ratio * table[d, 3]
-            inputs[row, places[d]] = min(far, DEVIATION_MAX) if far > 0.0 else 0.0  # NaN is not
+            side = table[d, 3]
+            far = ratio * side if side else abs(ratio)
+            far = min(far, DEVIATION_MAX) if far > 0.0 else 0.0  # NaN is not
+            inputs[row, places[d]] = far if side else math.copysign(far, ratio)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")

@@ -244,9 +244,9 @@ class Layout:
         return f"{habit.name} surprise{where}"
 
     @property
-    def keys(self) -> int:
-        """Entities and categories."""
-        return len(self.entities) + len(self.categories)
+    def compared_keys(self) -> int:
+        """Columns of (entities ++ categories) whose means values are compared with; without entities none."""
+        return len(self.entities) + len(self.categories) if self.entities else 0
 
     @property
     def contacts(self) -> tuple[KeyKind, ...]:

@@ -1,18 +1,22 @@
-"""Robust distance: how far values and their deviations from profiles are from normal.
+"""Robust distance: how far values, and what they are against what is usual of their keys, are from normal.
 
 Its columns are the inputs marked `robust`: numeric values, their deviations from the profiles of entities,
-and how surprising categories are. At a barrier it reads from the core:
+their ratios to what is usual in each category, and how surprising categories are. At a barrier it reads from
+the core:
 
 centre    the median
 scales    two, each the same on both sides: with spreads of their own, the long side's extremes would shrink
           and the short side would show extremes where there are none. *far* is the range from the 1 to the
           99 % quantile, *middle* the geometric mean of that and the range of the inner half
-weights   a deviation from an entity's profile counts by the share of the value's variance that the
-          entity's means explained beforehand, the value itself by what none of them explains. A terminal that
-          all kinds of customers use says nothing about amounts; its deviations would only be noise. Without a
-          history nothing is explained, so the value counts in full. A value that is constant for each key of
-          an entity only says which key it is: once there is a history, only deviations from that count;
-          before, only what lies beyond the core's range
+weights   a deviation or ratio counts by the share of the value's variance that the means of its key, an
+          entity or a category, explained beforehand, the value itself by what none of them explains. A
+          terminal that all kinds of customers use says nothing about amounts; its deviations would only be
+          noise. What a unit of diesel costs is no price of a car wash. Without a history nothing is
+          explained, so the value counts in full. A value that is constant for each key of an entity only says which key it is:
+          once there is a history, only deviations from that count; before, only what lies beyond the core's
+          range
+
+A value that is missing is no distance, and no value of 0: scales are those of the events that have one.
 
 A column that is constant in the core has no spread there, because rare values are trimmed. It takes the
 spread of *all* recent events, so that a rare value is as strange as it is rare, and no more; and at least a
@@ -38,6 +42,8 @@ from detector.core.model.scaling import moved
 Doubles = NDArray[np.float64]
 
 SCALES = 2
+# Values of a column below which they tell no range of their own.
+THERE_MIN = 32
 # Change of a share explained from which on points are no longer those of before.
 EXPLAINED_MOVE_MAX = 0.1
 QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -56,7 +62,7 @@ SPREAD_FLOOR = 1e-3
 LEVEL_SPREAD = 0.02
 # A category is nearly constant if this share of the core has it.
 COMMON = 0.99
-# Share explained that counts as nothing when entities are compared: two useless ones both get no weight.
+# Share explained that counts as nothing when keys are compared: two useless ones both get no weight.
 EXPLAINED_MIN = 0.05
 
 
@@ -67,7 +73,7 @@ class Space:
     centre: Doubles  # (P,)
     spread: Doubles  # (P,)
     inside: Doubles  # (P,)
-    explained: Doubles  # (E, J)
+    explained: Doubles  # (K, J)
 
     def moved_from(self, before: Space) -> bool:
         """Whether points clearly differ from those of before."""
@@ -100,19 +106,21 @@ class RobustDistance:
         numbered = [(place, column) for place, column in enumerate(features.columns) if column.robust]
         self.columns = len(numbered)  # P
         self._places = np.array([place for place, _ in numbered], dtype=np.int64)
-        # Numeric of each value and deviation, entity of each deviation; -1 for others.
+        # Numeric of each value and of each comparison, key of each comparison; -1 for others.
         self._is_value = np.array([column.source == "value" for _, column in numbered], dtype=bool)
-        compared = np.array([column.source == "deviation" for _, column in numbered], dtype=bool)
+        compared = np.array([column.source in ("deviation", "ratio") for _, column in numbered], dtype=bool)
         place = np.array([column.place for _, column in numbered], dtype=np.int64)
-        entity = [-1 if c.kind is None or c.kind.left is None else c.kind.left for _, c in numbered]
+        key = [-1 if c.kind is None or c.kind.left is None else c.kind.left for _, c in numbered]
         self._numeric = np.where(self._is_value | compared, place, -1)
-        self._entity = np.where(compared, np.array(entity, dtype=np.int64), -1)
-        self._counts = [features.count_column(layout.kind_of(e)) for e in range(layout.keys)]
+        self._key = np.where(compared, np.array(key, dtype=np.int64), -1)
+        self._counts = [features.count_column(layout.kind_of(e)) for e in range(layout.compared_keys)]
         self._moments = Moments(len(layout.numerics), memory_events)
         self._centre = np.zeros(self.columns)
         self._inside = np.zeros(self.columns)  # distance from the centre that does not count
         self._values = np.where(self._is_value, self._numeric, -1)
-        explained = np.zeros((layout.keys, len(layout.numerics)))
+        missing = {c.place: at for at, c in enumerate(features.columns) if c.source == "missing"}
+        self._missing = np.array([missing.get(value, -1) for value in self._values.tolist()], dtype=np.int64)
+        explained = np.zeros((layout.compared_keys, len(layout.numerics)))
         self._measure_by(np.ones((SCALES, self.columns)), explained)
         self._set_space(None)
         self.constant = False  # whether no value varies in the core
@@ -142,21 +150,20 @@ class RobustDistance:
     def learn(self, inputs: NDArray[np.float32]) -> None:
         """Count the values of events, accepted or not."""
         values = np.ascontiguousarray(inputs[:, self._places[self._is_value]], dtype=np.float64)
-        self._moments.learn(values)
+        self._moments.learn(values, inputs[:, self._missing[self._is_value]] == 0.0)
 
     def update(self, rows: Rows, inputs: NDArray[np.float32]) -> None:
         """Read centre, scales and weights from the core's rows and their inputs."""
         if self._moments.empty:
             self.learn(inputs)
-        low, lower, self._centre, upper, high = np.quantile(
-            inputs[:, self._places].astype(np.float64), QUANTILES, axis=0
-        )
+        low, lower, self._centre, upper, high = self._quantiles(inputs)
         far, inner = high - low, upper - lower
         far = np.where(self._is_value, far, np.maximum(far, NORMAL_RANGE))
         inner = np.where(self._is_value, inner, np.maximum(inner, NORMAL_INNER))
         inner = np.maximum(inner, INNER_MIN * far)
         floor = max(SPREAD_FLOOR * float(far.max()), 1e-9)
         count, total, squares = self._moments.sums
+        count = np.maximum(count, 1.0)
         variance = np.maximum(squares / count - np.square(total / count), 0.0)
         least = NORMAL_RANGE * LEVEL_SPREAD * np.tanh(np.abs(self._centre))
         constant = np.flatnonzero(self._is_value & (far < np.maximum(floor, least)))
@@ -168,14 +175,21 @@ class RobustDistance:
         entities = len(self._layout.entities)
         same = constant_numerics(rows, self._layout, explained[:entities])
         explained[:entities][same] = 1.0
-        import os
-        if os.environ.get('VAR') == 'B' and self._layout.exposure is not None: explained[entities:, self._layout.exposure] = 0.0
-        if os.environ.get('VAR') == 'O': explained[entities:] = 0.0
         self._measure_by(np.stack([far, np.sqrt(far * inner)]), explained)
         told = np.asarray(same.any(axis=0), dtype=np.bool_)  # (J,)
         says_who = np.zeros(self.columns, dtype=np.bool_)
         says_who[self._is_value] = told[self._numeric[self._is_value]]
         self._inside = np.where(says_who, np.maximum(high - self._centre, self._centre - low), 0.0)
+
+    def _quantiles(self, inputs: NDArray[np.float32]) -> Doubles:
+        """`QUANTILES` of the columns, (5, P); of a value without the events that have none."""
+        columns = inputs[:, self._places].astype(np.float64)
+        found: Doubles = np.quantile(columns, QUANTILES, axis=0)
+        for place in np.flatnonzero(self._is_value):
+            there = inputs[:, self._missing[place]] == 0.0
+            if THERE_MIN <= np.count_nonzero(there) < len(there):
+                found[:, place] = np.quantile(columns[there, place], QUANTILES)
+        return found
 
     def move(self, *, keep: bool) -> bool:
         """Measure points at the scale of now.
@@ -197,7 +211,7 @@ class RobustDistance:
         return True
 
     def known(self, inputs: NDArray[np.float32]) -> Doubles:
-        """How far the history of each event's entities counts, (n, E), in [0, 1): count / (count + 1)."""
+        """How far the history of each event's keys counts, (n, K), in [0, 1): count / (count + 1)."""
         known: Doubles = -np.expm1(-inputs[:, self._counts].astype(np.float64))
         return known
 
@@ -213,6 +227,7 @@ class RobustDistance:
             self.known(inputs) if known is None else known,
             self._explained,
             self._values,
+            self._missing,
             self._weights,
             distances,
         )
@@ -235,23 +250,24 @@ class RobustDistance:
             self.known(inputs) if known is None else known,
             space.explained,
             self._values,
+            self._missing,
             self._space_weights,
             points,
         )
         return points
 
     def _weights_by(self, explained: Doubles) -> Doubles:
-        """Weights (P,) of columns that are no values: of deviations their entity's share of the explained."""
+        """Weights (P,) of columns that are no values: of comparisons their key's share of the explained."""
         weights = np.ones(self.columns)
-        deviates = np.flatnonzero(self._entity >= 0)
+        compared = np.flatnonzero(self._key >= 0)
         constant = explained >= 1.0
         shares = np.where(constant.any(axis=0) & ~constant, 0.0, explained)
         among = shares / (shares.sum(axis=0) + EXPLAINED_MIN)
-        weights[deviates] = among[self._entity[deviates], self._numeric[deviates]]
+        weights[compared] = among[self._key[compared], self._numeric[compared]]
         return weights
 
     def _measure_by(self, scales: Doubles, explained: Doubles) -> None:
-        """Take scales (SCALES, P) and shares explained (E, J), and what follows from them."""
+        """Take scales (SCALES, P) and shares explained (K, J), and what follows from them."""
         self._scales, self._explained = scales, explained
         self._squared_scales = np.square(scales)
         self._weights = self._weights_by(explained)
@@ -294,14 +310,14 @@ def _value_varies(values: Doubles) -> bool:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", inline="always")
 def _weight(known: Any, explained: Any, value: int, weight: float) -> float:
-    """Weight of one event's column: what no entity explains if it is a value, else `weight`."""
+    """Weight of one event's column: what no key explains if it is a value, else `weight`."""
     if value < 0:
         return weight
     most = 0.0
-    for entity in range(len(explained)):
-        share = explained[entity, value]
-        most = max(most, known[entity] * share)
-        if share >= 1.0 and known[entity] > 0.0:
+    for key in range(len(explained)):
+        share = explained[key, value]
+        most = max(most, known[key] * share)
+        if share >= 1.0 and known[key] > 0.0:
             return 0.0
     return 1.0 - most
 
@@ -323,6 +339,7 @@ def _distances(
     known: Any,
     explained: Any,
     values: Any,
+    missing: Any,
     weights: Any,
     out: Any,
 ) -> None:
@@ -334,12 +351,14 @@ def _distances(
         Of the columns among the inputs.
     inside : (P,)
         Distance from the centre that does not count.
-    known : (n, E)
-        How far each entity's history counts, in [0, 1].
-    explained : (E, J)
+    known : (n, K)
+        How far each key's history counts, in [0, 1].
+    explained : (K, J)
         1: the value is constant for each key.
     values : (P,)
         Numeric of a column that is a value, else -1.
+    missing : (P,)
+        Input that says that this value is missing, which is no distance; else -1.
     weights : (P,)
         Of columns that are not.
     """
@@ -347,6 +366,8 @@ def _distances(
         for scale in range(len(squared_scales)):
             out[row, scale] = 0.0
         for column in range(len(centre)):
+            if missing[column] >= 0 and inputs[row, missing[column]] > 0.0:
+                continue
             weight = _weight(known[row], explained, values[column], weights[column])
             difference = _beyond(inputs[row, places[column]], centre[column], inside[column])
             square = difference * difference * weight
@@ -366,12 +387,16 @@ def _points(
     known: Any,
     explained: Any,
     values: Any,
+    missing: Any,
     weights: Any,
     out: Any,
 ) -> None:
     """Write scaled and weighted columns (n, P); parameters as above, `spread` (P,)."""
     for row in range(len(out)):
         for column in range(len(centre)):
+            if missing[column] >= 0 and inputs[row, missing[column]] > 0.0:
+                out[row, column] = 0.0
+                continue
             weight = _weight(known[row], explained, values[column], weights[column])
             difference = _beyond(inputs[row, places[column]], centre[column], inside[column])
             out[row, column] = math.asinh(difference / spread[column] * math.sqrt(weight))

@@ -16,13 +16,14 @@ from detector.core.alerts.case_rows import CaseBefore, Total
 from detector.core.alerts.earlier import AnswerOf, unlisted, unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
 from detector.core.alerts.facts import FACTS_MAX, Answer, Evidence, Fact, Facts, Shared, recent_events
-from detector.core.alerts.known import Ranges, met, usual_categories
+from detector.core.alerts.known import Ranges, met, own_shares
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Published
 from detector.core.alerts.recent import Recent
 from detector.core.alerts.score_record import iso
 from detector.core.alerts.summary import Standing, Summary
 from detector.core.alerts.words import Sentences
+from detector.core.alerts.words.headlines import OwnShare
 from detector.core.events import Events, View
 from detector.core.features import Layout, Rows
 from detector.core.model.score_part import Explained
@@ -166,7 +167,7 @@ class Telling:
             standing,
             met(scorer.layout, of.event),
             lambda: found.range_of_all(of),
-            self._usual_of(of, scorer.layout),
+            self._own_shares(of, scorer.layout),
             found.range_there(of),
         )
         amount = None if np.isnan(of.amount) else of.amount
@@ -187,10 +188,15 @@ class Telling:
         }
 
     @staticmethod
-    def _usual_of(of: Evidence, layout: Layout) -> list[tuple[str, str]]:
-        """Categories of the event that are usual for its main entity, as name and value."""
-        fields = [layout.categories[category].field for category in usual_categories(layout, of.event)]
-        return [(field.name, str(of.view.values[field.name])) for field in fields if field.echo]
+    def _own_shares(of: Evidence, layout: Layout) -> list[OwnShare]:
+        """Categories of the event, and how many of its main entity's events have them."""
+        shares = own_shares(layout, of.event)
+        fields = [(layout.categories[category].field, share) for category, share in shares]
+        return [
+            OwnShare(field.name, str(of.view.values[field.name]), share)
+            for field, share in fields
+            if field.echo
+        ]
 
     def _amounts(self, events: Events) -> NDArray[np.float64]:
         """Exposures (n,); NaN: missing."""

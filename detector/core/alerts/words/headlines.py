@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from detector.core.alerts.case_rows import Total
 from detector.core.alerts.known import Met
@@ -14,6 +15,14 @@ from detector.core.alerts.words.words import DAY_S, Words, ago
 
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
 ALL_MAX = 0.005  # a smaller share is none
+
+
+class OwnShare(NamedTuple):
+    """A category of an event, and its share of the main entity's earlier events."""
+
+    name: str
+    value: str
+    share: float
 
 
 class Headlines:
@@ -61,12 +70,26 @@ class Headlines:
 
     def others(self, met: Sequence[Met], entities: Values) -> str | None:
         """Other entities of the event, and whether the main one knows them; None without any."""
+        told = self._met(met, entities)
+        return listed(told) if told else None
+
+    def rest(self, categories: Sequence[OwnShare], met: Sequence[Met], entities: Values) -> str | None:
+        """Categories and entities of the event beside its evidence; None without any."""
         told = [
+            TEXTS["rest_share" if place else "rest_first"].format(
+                one=self.one(one.name, one.value), share=percent(one.share)
+            )
+            for place, one in enumerate(categories)
+        ]
+        told += self._met(met, entities)
+        return TEXTS["rest"].format(things=listed(told)) if told else None
+
+    def _met(self, met: Sequence[Met], entities: Values) -> list[str]:
+        return [
             TEXTS["met"].format(one=self.one(one.name, str(value)), known=self._known(one))
             for one in met
             if (value := entities.get(one.name)) is not None
         ]
-        return listed(told) if told else None
 
     def _known(self, one: Met) -> str:
         contact, this = one.found, self._words.this()
@@ -141,14 +164,11 @@ class Headlines:
         told = [TEXTS[f"sign_{code}"].format(this=self._words.this()) for code in codes]
         return TEXTS["signs"].format(signs=listed(told))
 
-    def as_usual(self, things: Sequence[tuple[str, str]]) -> str | None:
-        """What is usual for the main entity: names and values; None: nothing."""
+    def as_usual(self, things: Sequence[OwnShare]) -> str | None:
+        """What is usual for the main entity; None: nothing."""
         if not things:
             return None
-        told = [
-            TEXTS["its"].format(noun=self._words.noun(name), value=self._words.labelled(name, value))
-            for name, value in things
-        ]
+        told = [self.one(one.name, one.value) for one in things]
         return TEXTS["as_usual_for"].format(this=self._words.this(), things=listed(told))
 
     def random(self, severity: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from detector.config.tree import Event, ValueField
 from detector.core.alerts.earlier import Before
-from detector.core.alerts.known import Contact, Pace, is_impossible
+from detector.core.alerts.known import EVENTS_MIN, Contact, Pace, is_impossible
 from detector.core.alerts.words.english import LAST, TEXTS
 from detector.core.alerts.words.numbers import date, duration, number, one_in, percent
 from detector.core.alerts.words.phrases import Phrases, Values, listed
@@ -38,6 +38,8 @@ YOUNG_S = 30 * DAY_S
 SELDOM_SHARE = 0.1
 # A thing that so many of the main entity's events have is its usual one.
 USUAL_SHARE = 0.5
+# Amounts that are told one by one.
+LISTED_MAX = 5
 # Events of the last hour from which their number is told beside unusual ones.
 HOT_EVENTS_MIN = 2.0
 
@@ -307,13 +309,14 @@ class Sentences:
             this=self.words.this(name), distance=distance(km), duration=duration(seconds)
         )
 
-    def move(self, name: str, km: float, seconds: float) -> str:
-        """A fast way since an entity's last event."""
+    def move(self, name: str, km: float, seconds: float, *, home: bool = False) -> str:
+        """A fast way since an entity's last event; `home`: to a place that is usual for it."""
         fast = speed(km, seconds)
         text = TEXTS["move_fast" if fast and not is_impossible(km, seconds) else "move_impossible"]
-        return text.format(
+        told = text.format(
             distance=distance(km), duration=duration(seconds), this=self.words.this(name), speed=fast
         )
+        return TEXTS["move_home"].format(move=told) if home else told
 
     # --- facts ---------------------------------------------------------------------------------------------
 
@@ -371,41 +374,50 @@ class Sentences:
     ) -> str:
         """An amount far below the usual ones: several, at a first contact, beside other alerts, or alone."""
         if count > 1:
+            text = TEXTS["small_testing" if count >= EVENTS_MIN else "small_several"]
             shown = self.words.amount(amount, values)
-            return TEXTS["small_several"].format(events=events(count), amount=shown, window=LAST[3600.0])
+            return text.format(events=events(count), amount=shown, window=LAST[3600.0])
         return TEXTS["small_first" if first else "small_alerted" if alerted else "small_alone"]
 
     def window(
         self,
         count: int,
         window_s: float,
-        total: float | None,
-        largest: float | None,
+        amounts: Sequence[float],
         per_s: float | None,
         usual_sum: float | None,
         values: Values,
         *,
         many: bool = True,
     ) -> str:
-        """Events, sum and largest of the last hour or day, and what is usual; `usual_sum` is that of a day.
+        """Events and amounts of the last hour or day, and what is usual; `usual_sum` is that of a day.
 
-        `many`: the number is unusual, else the sum is.
+        Few amounts are told one by one, of many their sum and the largest.
+
+        Parameters
+        ----------
+        amounts
+            In the order of their events; those that are missing are not among them.
+        many
+            The number is unusual, else the sum is.
         """
         words = self.words
         window = LAST[window_s] if window_s in LAST else TEXTS["last"].format(duration=duration(window_s))
-        if total is None or largest is None:
+        if not len(amounts):
             text = TEXTS["window"].format(events=events(count), window=window)
         else:
-            text = TEXTS["window_sum" if many else "window_dear"].format(
+            told = "window_list" if len(amounts) <= LISTED_MAX else "window_sum"
+            text = TEXTS[told if many else "window_dear"].format(
                 events=events(count),
                 window=window,
-                sum=words.amount(total, values),
-                largest=words.amount(largest, values),
+                sum=words.amount(math.fsum(amounts), values),
+                largest=words.amount(max(amounts), values),
+                amounts=listed([words.amount(amount, values) for amount in amounts]),
             )
         if per_s is None:
             return text
         usual = rate(per_s)
-        if usual_sum is None or total is None:
+        if usual_sum is None or not len(amounts):
             return TEXTS["window_usual"].format(window=text, rate=usual, this=words.this())
         shown = words.about(usual_sum * period_days(per_s), values)
         return TEXTS["window_usual_sum"].format(window=text, rate=usual, sum=shown, this=words.this())
