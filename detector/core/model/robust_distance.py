@@ -12,9 +12,9 @@ weights   a deviation or ratio counts by the share of the value's variance that 
           entity or a category, explained beforehand, the value itself by what none of them explains. A
           terminal that all kinds of customers use says nothing about amounts; its deviations would only be
           noise. What a unit of diesel costs is no price of a car wash. Without a history nothing is
-          explained, so the value counts in full. A value that is constant for each key of an entity only says which key it is:
-          once there is a history, only deviations from that count; before, only what lies beyond the core's
-          range
+          explained, so the value counts in full. A value that is constant for each key of an entity only says
+          which key it is: once there is a history, only deviations from that count; before, only what lies
+          beyond the core's range
 
 A value that is missing is no distance, and no value of 0: scales are those of the events that have one.
 
