@@ -147,7 +147,7 @@ def test_a_rows_inputs_do_not_depend_on_the_others(
 
 
 def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
-    """The same as `Features.compute` but for habits, whole columns at a time."""
+    """The same as `Features.compute` but for habits and ratios, whole columns at a time."""
     first, profiled = layout.kinds[0], [layout.kind_of(key) for key in (None, *range(len(layout.entities)))]
     profiled = [kind for kind in profiled if kind.numerics]
     numerics, memories = first.numerics, first.memories
@@ -202,7 +202,7 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
 def without_habits(layout: Layout, rows: Rows) -> NDArray[np.float32]:
     features = Features(layout)
     kept = [
-        (not column.unusual or column.source == "surprise") and column.source != "heat"
+        (not column.unusual or column.source == "surprise") and column.source not in ("heat", "ratio")
         for column in features.columns
     ]
     return features.compute(rows)[:, kept]
