@@ -3,10 +3,9 @@
 Each column compares an event with something that could be known of it beforehand. Where that explains nothing
 of the core's own events, a deviation from it means nothing either.
 
-    hours, days, categories          by what the key's own shares tell beyond everybody's, in nats
-    zeros                            how round amounts are is known of the main entity and of each category:
-                                     the key whose shares tell most counts in full, however little that is,
-                                     because round amounts are rare by themselves
+    hours, days, zeros, categories   by what the key's own shares tell beyond everybody's, in nats. How round
+                                     amounts are is known of the main entity and of each category: only the
+                                     key that tells most counts
     amounts by category              by the variance that the means of a category explain. Only the category
                                      that explains most counts, alone and in pairs with the main entity. One
                                      that is constant for each key of the main entity does not: its means are
@@ -16,7 +15,7 @@ of the core's own events, a deviation from it means nothing either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,26 +55,24 @@ class Useful:
         weights = np.ones(len(self._columns))
         if len(rows) < ROWS_MIN:
             return weights
-        gains = share_gains(rows, self._layout)
-        round_ = self._roundness(gains)
+        gains = self._gains(rows)
         best = self._best_categories(rows)
         for place, column in enumerate(self._columns):
             if column.source == "ratio":
                 assert column.kind is not None
                 key = column.kind.left if column.kind.right is None else column.kind.right
                 weights[place] = float(best.get(column.place) == key)
-            elif column.name in round_:
-                weights[place] = round_[column.name]
             elif column.name in gains:
                 weights[place] = min(max(gains[column.name] / GAIN_FULL, 0.0), 1.0)
         return weights
 
-    def _roundness(self, gains: Mapping[str, float]) -> dict[str, float]:
-        """Weights of the columns that say how rare an amount's zeros are for a key: 1 of one, 0 of others."""
+    def _gains(self, rows: Rows) -> dict[str, float]:
+        """What shares tell, by column; of how round amounts are, 0 but for the key that tells most."""
+        gains = share_gains(rows, self._layout)
         zeros = [h for h in self._layout.habits if h.name == "zeros" and h.key is not None]
         told = {name: gains[name] for name in map(self._layout.surprise_of, zeros)}
-        most = max(told, key=lambda name: told[name], default=None)
-        return {name: float(name == most) for name in told}
+        most = max(told.values(), default=0.0)
+        return gains | {name: gain if gain == most else 0.0 for name, gain in told.items()}
 
     def _best_categories(self, rows: Rows) -> dict[int, int]:
         """Key of the category that explains most of each numeric, where one explains enough."""
