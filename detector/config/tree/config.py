@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import msgspec
 from pydantic import Field, ValidationInfo, field_validator
 
 from detector.config.formats import WITH_SCHEMAS
 from detector.config.tree.alerts import Alerts
-from detector.config.tree.base import Part, Secret, Size, is_loopback, unfit
+from detector.config.tree.base import Part, Secret, ShadowName, Size, is_loopback, unfit
 from detector.config.tree.console import Console
 from detector.config.tree.event import Event
 from detector.config.tree.model import Model
@@ -20,6 +20,7 @@ from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Registry
 
 # Memory of a process without partitions: interpreter, libraries, compiled code, buffers of the clients.
 PROCESS_BYTES = 384 << 20
+Section = TypeVar("Section", Kafka, Topics, Http)
 
 
 class ModelPart(Part):
@@ -69,6 +70,12 @@ class Config(Part):
     event: Event
     registry: Registry | None = Field(
         None, description="The schema registry; null: there is none. event.format avro and protobuf need one."
+    )
+    shadow: ShadowName | None = Field(
+        None,
+        description="Name of a shadow: a service that scores the same events beside another one, and alerts "
+        "nobody. Its group and each topic that it writes get -shadow-NAME behind their names; http.address "
+        "has port 9465 unless it is set. null: this is no shadow.",
     )
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
@@ -130,6 +137,12 @@ class Config(Part):
         if registry is None and event is not None and event.format in WITH_SCHEMAS:
             raise unfit(f"a registry: event.format {event.format} reads its schemas from one")
         return registry
+
+    @field_validator("kafka", "topics", "http")
+    @classmethod
+    def _apart(cls, section: Section, info: ValidationInfo) -> Section:
+        shadow = info.data.get("shadow")
+        return section if shadow is None else section.of_shadow(shadow)
 
     @field_validator("console")
     @classmethod
