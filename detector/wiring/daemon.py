@@ -162,8 +162,7 @@ def _run(
         server = HttpServer(http.address, *sources, tls=http.tls, token=http_token)
         systemd = SystemdWatch(environ, runner.status, heartbeat_age_s, log)
         with _running(server, *beside, systemd), reloader.at_hangup():
-            group, metrics = config.kafka.group_id, f"{server.url}/metrics"
-            log.info("started", version=__version__, group=group, metrics=metrics)
+            log.info("started", version=__version__, metrics=f"{server.url}/metrics", shadow=config.shadow)
             runner.run()
     log.info("stopped")
 

@@ -41,8 +41,14 @@ class ModelPart(Part):
     )
 
     def canonical(self) -> bytes:
-        """Encode as JSON with sorted keys: equal bytes for equal settings."""
-        return msgspec.json.encode(self.model_dump(mode="json"), order="deterministic")
+        """Encode as JSON with sorted keys: equal bytes for equal settings.
+
+        `per_segment` is left out where it is null, as before there was this key: hashes stay.
+        """
+        document = self.model_dump(mode="json")
+        if self.alerts.budget.per_segment is None:
+            del document["alerts"]["budget"]["per_segment"]
+        return msgspec.json.encode(document, order="deterministic")
 
     @classmethod
     def from_canonical(cls, text: str | bytes) -> Self:
@@ -164,6 +170,15 @@ class Config(Part):
             hidden = [item.name for item in (*event.entities, *fields) if item in fields or item.pseudonym]
             if hidden:
                 raise unfit(f"echo declared or coordinates: the whole event would show {hidden[0]}")
+        return alerts
+
+    @field_validator("alerts")
+    @classmethod
+    def _has_the_segment(cls, alerts: Alerts, info: ValidationInfo) -> Alerts:
+        event, name = info.data.get("event"), alerts.budget.per_segment
+        segments = [] if event is None else [field.name for field in event.fields if field.use == "segment"]
+        if event is not None and name is not None and name not in segments:
+            raise unfit(f"budget.per_segment: a field with use: segment ({', '.join(segments) or 'none'})")
         return alerts
 
     @field_validator("require_key")
