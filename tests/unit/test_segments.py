@@ -14,6 +14,7 @@ from detector.config.tree import ModelPart
 from detector.core.alerts.segments import GROUPS_MAX, LIFT_MAX, LIMIT_MIN, SAMPLED, Segments
 from detector.core.records import Identity, Record
 from detector.core.shard.shard import Shard
+from detector.core.state import copied, digest
 from detector.errors import ConfigError
 from tests.unit.test_checkpoint_formats import SMALL
 
@@ -159,6 +160,23 @@ def test_alerts_do_not_depend_on_how_the_log_was_cut(
     shared: tuple[list[float], dict[int, str], Shard],
 ) -> None:
     assert run(config("region"), "BAAA", cut=23)[:2] == shared[:2]
+
+
+def test_a_checkpoint_goes_on_alike(shared: tuple[list[float], dict[int, str], Shard]) -> None:
+    again = Shard(config("region"), IDENTITY, position=EVENTS)
+    shared[2].barrier({})
+    again.load(copied(shared[2].to_state()))
+    assert digest(again.to_state()) == digest(shared[2].to_state())
+
+
+def test_it_can_be_turned_on_and_off_while_the_service_runs() -> None:
+    _, _, shard = run(config(None), "BAAA")
+    for wanted, has in (("region", True), (None, False)):
+        shard.barrier({})
+        shard.reconfigure(config(wanted))
+        assert ("segments" in shard.to_state()["alerting"]) == has
+        taken = shard.take(list(events("BAAA"))[:16], silent=False)
+        assert taken.consumed
 
 
 def test_without_it_settings_and_state_are_as_before() -> None:

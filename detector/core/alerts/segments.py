@@ -9,9 +9,9 @@ less:
 All that is owed sums to nothing, so lifts move alerts between groups, and their number stays the policy's.
 Groups of less than `SHARE_MIN` of the events have one lift, by what they are owed together.
 
-Shares are counted from one of `SAMPLED` events, chosen by their numbers. Lifts change at the end of a block, so
-they do not depend on how the log was cut. Neither scores nor what is learned without labels depend on any of
-this.
+Shares are counted from one of `SAMPLED` events, chosen by their numbers. Lifts change at the end of a block,
+so they do not depend on how the log was cut. Neither scores nor what is learned without labels depend on any
+of this.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Segments:
 
     def __init__(self, group_of: Callable[[Record], int]) -> None:
         self._group_of = group_of
-        self.base = 0.0  # score that the budget's share of all events reaches
+        self.base = math.inf  # score that the budget's share of all events reaches; inf: not known yet
         self._events = 0  # number of the event up to which counts have decayed
         self._counts: dict[int, float] = {}  # sampled events by group, decayed
         self._owed: dict[int, float] = {}  # alerts, of the same groups
@@ -107,7 +107,7 @@ class Segments:
     def to_state(self) -> dict[str, Any]:
         """State, as copies."""
         return {
-            "base": self.base,
+            "base": self.base if math.isfinite(self.base) else None,
             "events": self._events,
             "groups": np.array(list(self._counts), dtype=np.uint64),
             "counts": np.array(list(self._counts.values())),
@@ -119,7 +119,8 @@ class Segments:
 
     def load(self, state: Mapping[str, Any]) -> None:
         """Restore what `to_state` returned."""
-        self.base, self._events, self._others = state["base"], state["events"], state["others"]
+        self.base = math.inf if state["base"] is None else state["base"]
+        self._events, self._others = state["events"], state["others"]
         groups = state["groups"].tolist()
         self._counts = dict(zip(groups, state["counts"].tolist(), strict=True))
         self._owed = dict(zip(groups, state["owed"].tolist(), strict=True))
