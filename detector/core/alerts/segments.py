@@ -30,7 +30,7 @@ GROUPS_MAX = 256  # counted; of more, those with the fewest events are forgotten
 SAMPLED = 16  # to read one value, the whole event is decoded again
 MEMORY_EVENTS = 1 << 17
 LIFT_MAX = 1.0  # a group that is owed the limit has its alerts from scores that are ten times as frequent
-# Alerts. One alert moves a lift by a thirtieth, and the lift that a group needs is found within a hundred.
+# Alerts. One alert moves a lift by a thirtieth at most.
 LIMIT_MIN = 32.0
 LIMIT_BLOCKS = 3.0  # and as many as come in so many blocks: lifts follow at their ends
 
