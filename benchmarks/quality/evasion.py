@@ -1,6 +1,6 @@
 """Evasion: how much of a fraud's amount passes on a stolen card before the first alert.
 
-    python -m benchmarks.quality.evasion [--days 3] [--customers 1000] [--seed 7]
+    python -m benchmarks.quality.evasion [--days 3] [--customers 1000] [--seed 7] [--channel] [--swaps near]
 
 Ten cards of simulated traffic are stolen once the model is warm. They used to spend 50. The thief makes up to
 ten payments a card and day at terminals that are strange to the card, among the honest traffic. A card is
@@ -15,17 +15,24 @@ cooldown held back. Who steals:
     scores    sees the scores of all payments so far: 1.3 times as much while the highest score that passed is
               below .8 of the lowest that was alerted, else .8 times as much
     model     has the model and its state: pays the most that scores below the threshold
+
+With `--channel` each terminal has one of eight channels, a category. Without a category or a text the encoder
+has no say in scores. `--swaps near` trains it on harder swaps (`near_swaps.py`).
 """
 
 from __future__ import annotations
 
 import argparse
+import zlib
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from benchmarks.quality.drive import Driven, configuration, in_a_copy
+from benchmarks.quality.near_swaps import near_the_border
 from benchmarks.quality.poisoning import FRAUD_FACTOR, USUAL, World, warm
 
 CARDS = 10
@@ -74,6 +81,18 @@ class Thief:
             self.factor *= 1.3 if not alert and score < 0.8 * self.alerted else 0.8
 
 
+def channel_of(event: Mapping[str, Any]) -> str:
+    """Channel of an event's terminal."""
+    return f"channel {zlib.crc32(event['TERMINAL_ID'].encode()) % 8}"
+
+
+class Channels(World):
+    """The same traffic, in which each event names its terminal's channel."""
+
+    def traffic(self, day: int, attack: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        return [{**event, "CHANNEL": channel_of(event)} for event in super().traffic(day, attack)]
+
+
 def stolen(driven: Driven, world: World, kind: str, first_day: int, days: int) -> dict[str, Any]:
     """Steal; the model is used up."""
     thief, open_cards = Thief(kind=kind), set(range(CARDS))
@@ -82,8 +101,9 @@ def stolen(driven: Driven, world: World, kind: str, first_day: int, days: int) -
         mine = world.attackers(day, [USUAL] * (CARDS * PER_DAY))
         for number, event in enumerate(mine):
             event["TERMINAL_ID"] = f"strange {day}-{number}"
+            event["CHANNEL"] = channel_of(event)
         fed = 0
-        honest = world.days[day]
+        honest = world.traffic(day, [])
         for number, event in enumerate(mine):
             stop = int(np.searchsorted([one["TX_DATETIME"] for one in honest], event["TX_DATETIME"]))
             if stop > fed:
@@ -121,9 +141,18 @@ def main() -> None:
     made.add_argument("--customers", type=int, default=1000, help="honest ones (1000)")
     made.add_argument("--warm-days", type=int, default=15, help="honest days before (15)")
     made.add_argument("--seed", type=int, default=7)
+    made.add_argument("--channel", action="store_true", help="a category, by which the encoder has a say")
+    made.add_argument("--swaps", choices=("random", "near"), default="random")
     options = made.parse_args()
-    world = World(options.seed, options.customers, options.warm_days + options.days, CARDS)
-    driven = warm(configuration(), world, options.warm_days)
+    kind = Channels if options.channel else World
+    world = kind(options.seed, options.customers, options.warm_days + options.days, CARDS)
+    category = {"name": "channel", "path": "CHANNEL", "type": "categorical"}
+    with near_the_border() if options.swaps == "near" else nullcontext():
+        steal(options, warm(configuration([category] * options.channel), world, options.warm_days), world)
+
+
+def steal(options: argparse.Namespace, driven: Driven, world: World) -> None:
+    """Let each kind of thief steal, from the same warm model."""
     print(f"{CARDS} cards, {options.days} days, {options.customers:,} customers, seed {options.seed}")
     print(f"{'':8}{'payments':>10}{'blocked':>9}{'passed':>9}{'below the threshold':>21}")
     for kind in THIEVES:

@@ -23,7 +23,7 @@ from detector.cli.common import (
     err,
     load_config,
     out,
-    read_moment,
+    read_since,
     wrong,
 )
 from detector.errors import NeedsOperator
@@ -133,7 +133,7 @@ def export(
     kinds = [suffix for suffix in file.suffixes[-2:] if suffix != ".gz"]
     if not kinds or kinds[-1] not in (".csv", ".jsonl"):
         raise wrong("--out", str(file), "a file whose name ends in .csv or .jsonl, perhaps with .gz")
-    read = wiring.read_alerts(settings, os.environ, since_s=read_moment("--since", since), updates=False)
+    read = wiring.read_alerts(settings, os.environ, since_s=read_since("--since", since), updates=False)
     messages, count = _chosen(chain.from_iterable(read), severity, entity), 0
     with creating("--out", file) as stream:
         if kinds[-1] == ".csv":

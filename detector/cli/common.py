@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from detector.config.load import load
 from detector.config.tree import Config
+from detector.config.tree.base import to_seconds
 from detector.errors import ConfigError, Problem
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
@@ -69,7 +71,9 @@ Overrides = Annotated[
 Since = Annotated[
     str | None,
     typer.Option(
-        metavar="TIME", help="Only what was published since, such as 2026-03-01T08:00Z.", show_default=False
+        metavar="TIME",
+        help="Only what was published since, such as 2026-03-01T08:00Z, or 2h: as long ago.",
+        show_default=False,
     ),
 ]
 WarmStart = Annotated[
@@ -119,6 +123,14 @@ def read_moment(option: str, text: str | None) -> float | None:
     if moment is None:
         raise wrong(option, text, "a time such as 2026-03-02 or 2026-03-02T14:00Z")
     return moment
+
+
+def read_since(option: str, text: str | None) -> float | None:
+    """Read an option that is a time, or how long ago it was, such as 2h; s since the epoch."""
+    try:
+        return read_moment(option, text) if text is None else time.time() - float(to_seconds(text))
+    except ValueError:
+        return read_moment(option, text)
 
 
 def read_span(start: str | None, end: str | None) -> tuple[float, float]:

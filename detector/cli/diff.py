@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,13 +12,16 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from detector.cli.common import out
+from detector.cli.common import load_config, out, read_since, wrong
 
 if TYPE_CHECKING:
     from detector.wiring import Diff, Run, RunAlert
 
 Given = Annotated[
-    Path, typer.Argument(exists=True, help="A file of alerts, or a folder that has its scores, too.")
+    Path,
+    typer.Argument(
+        exists=True, help="A file of alerts, a folder that has its scores, too, or a configuration (.yaml)."
+    ),
 ]
 
 
@@ -27,17 +31,27 @@ def diff(
     show: Annotated[
         int, typer.Option(metavar="N", min=0, max=10_000, help="Alerts shown of each side.")
     ] = 20,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME",
+            help="Of two services: only events since, such as 2026-03-01T08:00Z, or 2h: as long ago.",
+            show_default=False,
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
     """Tell which alerts of two runs over the same events differ, and why.
 
     Another configuration, version or model over the same events. A and B are
     what `replay --alerts A/alerts.jsonl --scores A/scores.csv` wrote, or
-    `alerts export`. With scores it says why a side gave no alert.
+    `alerts export`; or the configurations of two services, such as one and
+    its shadow, whose topics are read. With scores it says why a side gave no
+    alert.
     """
     from detector import wiring
 
-    found = wiring.diff(a, b)
+    found = _found(a, b, since)
     if json_:
         out.print_json(json.dumps(_json(found)))
         return
@@ -45,6 +59,8 @@ def diff(
         out.print(
             f"{name}: {len(side.alerts):,} alerts, configuration {', '.join(side.configs)}", highlight=False
         )
+    if found.events is not None:
+        out.print(f"compared: {found.events:,} events that both have read", highlight=False)
     out.print(
         f"in both: {len(found.both):,}; with another severity {found.severities:,}, "
         f"mainly for something else {found.reasons:,}",
@@ -56,6 +72,21 @@ def diff(
         _counts("  mainly for ", wiring.main_reasons(alerts))
         if alerts and show:
             out.print(_table(alerts[:show], side))
+
+
+def _found(a: Path, b: Path, since: str | None) -> Diff:
+    from detector import wiring
+
+    live = [path.is_file() and path.suffix in (".yaml", ".yml") for path in (a, b)]
+    if all(live):
+        configs = load_config(a, None), load_config(b, None)
+        return wiring.diff_topics(*configs, os.environ, read_since("--since", since))
+    if any(live):
+        odd = live.index(False)
+        raise wrong("AB"[odd], str((a, b)[odd]), f"a configuration, as {'AB'[1 - odd]} is one")
+    if since is not None:
+        raise wrong("--since", since, "two configurations: files are compared as a whole")
+    return wiring.diff_files(a, b)
 
 
 def _counts(before: str, counts: Counter[str]) -> None:
@@ -102,6 +133,7 @@ def _json(found: Diff) -> dict[str, Any]:
         }
 
     return {
+        "events": found.events,
         "a": one_side(found.only_a, found.a, found.b),
         "b": one_side(found.only_b, found.b, found.a),
         "both": {"alerts": len(found.both), "severity": found.severities, "mainly_for": found.reasons},

@@ -22,7 +22,7 @@ from detector.cli.common import (
     err,
     load_config,
     out,
-    read_moment,
+    read_since,
     reading,
     wrong,
 )
@@ -187,7 +187,7 @@ def _cases(config: Path, set_: list[str] | None, since: str | None, only: str | 
     from detector import wiring
     from detector.notify.cases import fold
 
-    since_s = time.time() - READ_S if since is None else read_moment("--since", since)
+    since_s = time.time() - READ_S if since is None else read_since("--since", since)
     read = chain.from_iterable(wiring.read_alerts(load_config(config, set_), os.environ, since_s=since_s))
     return fold(message for message in read if only in (None, message.case))
 

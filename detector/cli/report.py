@@ -14,7 +14,7 @@ from detector.cli.common import (
     Since,
     check_readable,
     load_config,
-    read_moment,
+    read_since,
     write_report,
     wrong,
 )
@@ -56,5 +56,5 @@ def bias(
     files = None
     if replayed is not None and scores is not None:
         files = wiring.BiasFiles(replay=replayed, scores=scores, receipts=receipts)
-    made = wiring.bias(settings, os.environ, files=files, since_s=read_moment("--since", since))
+    made = wiring.bias(settings, os.environ, files=files, since_s=read_since("--since", since))
     write_report(output, rendering.bias_page(made), made, sentences(made))

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from detector.config.tree import Config, Name, Secret, Topic
+from detector.config.tree import Config, Name, Secret, ShadowName, Topic
 from detector.config.words import Loc
 
 Schema = dict[str, Any]
@@ -82,6 +82,9 @@ _PATTERNS = {
     TypeAdapter(Topic).json_schema()[
         "pattern"
     ]: "a topic name: letters, digits and . _ -, at most 249 characters",
+    TypeAdapter(ShadowName).json_schema()[
+        "pattern"
+    ]: "a name: small letters, digits and -, at most 32 characters",
 }
 
 

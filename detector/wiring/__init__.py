@@ -15,7 +15,8 @@ from detector.wiring.common import ModelFile, entity_key
 from detector.wiring.compiling import COMPILING, compile_all, watching_compilation
 from detector.wiring.console import console, console_token
 from detector.wiring.daemon import run
-from detector.wiring.diff import Diff, Run, RunAlert, diff, main_reasons, why
+from detector.wiring.diff import Diff, Run, RunAlert, main_reasons, why
+from detector.wiring.diff_sides import diff_files, diff_topics
 from detector.wiring.doctor import diagnose, exit_code
 from detector.wiring.drift_report import drift_report
 from detector.wiring.embedding import MapWanted, draw_map
@@ -62,7 +63,8 @@ __all__ = [
     "console",
     "console_token",
     "diagnose",
-    "diff",
+    "diff_files",
+    "diff_topics",
     "draw_map",
     "drift_report",
     "entity_key",

@@ -47,6 +47,17 @@ def entity_key(secret: str | None) -> bytes:
     return hashlib.sha256(DEVELOPMENT_KEY if secret is None else secret.encode()).digest()
 
 
+def check_no_shadow(config: Config, allowed: str) -> None:
+    """Refuse what would reach people or the service from the configuration of a shadow.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if config.shadow is not None:
+        raise ConfigError("configuration", [Problem(path="shadow", value=config.shadow, allowed=allowed)])
+
+
 def recovery_s(config: Config) -> float:
     """How long topics that are read must be kept, s: the oldest checkpoint may be needed, and a weekend."""
     checkpoints = config.checkpoints

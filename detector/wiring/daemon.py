@@ -162,7 +162,7 @@ def _run(
         server = HttpServer(http.address, *sources, tls=http.tls, token=http_token)
         systemd = SystemdWatch(environ, runner.status, heartbeat_age_s, log)
         with _running(server, *beside, systemd), reloader.at_hangup():
-            log.info("started", version=__version__, metrics=f"{server.url}/metrics")
+            log.info("started", version=__version__, metrics=f"{server.url}/metrics", shadow=config.shadow)
             runner.run()
     log.info("stopped")
 
@@ -196,7 +196,8 @@ def build_info() -> dict[str, str]:
 
 
 def _config_info(config: Config) -> dict[str, str]:
-    return {"model": config.model_part(1).hash(), "delivery": config.delivery}
+    shadow = config.shadow or ""
+    return {"model": config.model_part(1).hash(), "delivery": config.delivery, "shadow": shadow}
 
 
 def _warnings(

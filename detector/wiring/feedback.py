@@ -16,7 +16,7 @@ from detector.core.alerts.score_record import iso
 from detector.core.labels.commands import Malformed, read_command
 from detector.errors import ConfigError, Problem
 from detector.shell.kafka import send_records
-from detector.wiring.common import topic_records
+from detector.wiring.common import check_no_shadow, topic_records
 
 EARLIER_S = 60.0  # clocks of brokers and of this machine may differ by so much
 
@@ -36,6 +36,7 @@ def send_feedback(
     OperatorError, OutsideError
         Kafka refuses us, or is unavailable.
     """
+    check_no_shadow(config, "the service's configuration: a shadow reads the same feedback")
     topic = config.topics.feedback
     if topic is None:
         problem = Problem(path="topics.feedback", value="null", allowed="the topic that feedback goes to")

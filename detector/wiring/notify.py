@@ -31,7 +31,7 @@ from detector.shell.kafka import KafkaInbox
 from detector.shell.metrics import NotifyCollector, renderer
 from detector.shell.receivers import HttpSender, MailSender
 from detector.shell.web import tls_context
-from detector.wiring.common import Signals
+from detector.wiring.common import Signals, check_no_shadow
 
 END_S = 9.0  # from a signal to the end of the process
 STUCK_S = 180.0  # a delivery without a turn for so long is stuck: longer than any call may take
@@ -166,6 +166,7 @@ def _run(workers: Sequence[Worker], stopping: threading.Event) -> None:
 
 
 def _receivers(config: Config) -> Sequence[Receiver]:
+    check_no_shadow(config, "null: nobody is told of a shadow's alerts")
     if not config.notify.receivers:
         problem = Problem(path="notify.receivers", value="[]", allowed="at least one receiver")
         raise ConfigError("configuration", [problem])

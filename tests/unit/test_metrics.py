@@ -36,7 +36,7 @@ DOCUMENT = ROOT / "docs" / "reference" / "metrics.md"
 BUILD = {"version": "1.2.3", "python": "3.11"}
 NOW_S = 100.0  # monotonic, of the scrape
 TOPIC = "transactions"
-CONFIG = {"model": "0123456789ab", "delivery": "exactly_once"}
+CONFIG = {"model": "0123456789ab", "delivery": "exactly_once", "shadow": ""}
 
 
 def busy() -> Telemetry:
@@ -196,7 +196,7 @@ def test_numbers_arrive_as_they_were_written() -> None:
         "detector_stage_duration_seconds_count": {(stage,): int(stage == "score") for stage in STAGES},
         "detector_restore_duration_seconds_sum": {(): 2.0},
         "detector_build_info": {("1.2.3", "3.11"): 1},
-        "detector_config_info": {("0123456789ab", "exactly_once"): 1},
+        "detector_config_info": {("", "0123456789ab", "exactly_once"): 1},
     }.items():
         assert values(families, name) == expected, name
 

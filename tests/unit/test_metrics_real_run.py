@@ -133,7 +133,7 @@ class RealRun:
         self.moved: set[Series] = set()
         self.seen: set[Series] = set()
         self.unknown: set[tuple[str, str, str]] = set()  # values of labels that the table does not have
-        infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
+        infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once", "shadow": ""}
         clock, telemetry = self.world.clock, self.world.telemetry
         self._render = renderer(
             TelemetryCollector(telemetry, *infos, monotonic=clock.monotonic, wall=clock.time)

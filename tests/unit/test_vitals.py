@@ -41,7 +41,7 @@ PER_PARTITION = {
 
 def scrape(world: World) -> dict[str, dict[tuple[str, ...], float]]:
     """Values by name and label values, at the world's time."""
-    infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
+    infos = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once", "shadow": ""}
     clock = world.clock
     collector = TelemetryCollector(world.telemetry, *infos, monotonic=clock.monotonic, wall=clock.time)
     page, _ = renderer(collector)(False)

@@ -14,7 +14,7 @@ between two starts.
 """
 
 from detector.config.tree.alerts import Alerts, Budget, Severity
-from detector.config.tree.base import Name, Part, Secret, Topic
+from detector.config.tree.base import Name, Part, Secret, ShadowName, Topic
 from detector.config.tree.config import PROCESS_BYTES, Config, ModelPart
 from detector.config.tree.console import Console, ConsoleProxy
 from detector.config.tree.event import (
@@ -108,6 +108,7 @@ __all__ = [
     "Secret",
     "Security",
     "Severity",
+    "ShadowName",
     "TimeField",
     "Topic",
     "Topics",

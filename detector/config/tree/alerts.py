@@ -10,11 +10,18 @@ from detector.config.tree.base import Duration, Part, unfit
 
 
 class Budget(Part):
-    """How many alerts people can handle, after the cooldown. Set one of the two keys."""
+    """How many alerts people can handle, after the cooldown. Set one of share and per_day."""
 
     share: float | None = Field(None, gt=0, le=0.5, description="Alerts as a share of events.")
     per_day: float | None = Field(
         None, gt=0, le=1e7, description="Alerts per day of event time, of all partitions together."
+    )
+
+    per_segment: str | None = Field(
+        None,
+        description="A field with use: segment: each of its groups has alerts for the same share of its "
+        "events. Groups of less than 2 % of all events count as one. null: the highest scores, whoever has "
+        "them.",
     )
 
     @model_validator(mode="after")

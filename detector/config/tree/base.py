@@ -63,10 +63,21 @@ def both_or_neither(value: T, info: ValidationInfo, other: str) -> T:
     return value
 
 
+def of_shadow(name: str, shadow: str, length_max: int) -> str:
+    """Give a topic or group of a shadow its name; one that has it stays, so a loaded configuration does."""
+    suffix = f"-shadow-{shadow}"
+    if name.endswith(suffix):
+        return name
+    if len(name) + len(suffix) > length_max:
+        raise unfit(f"at most {length_max - len(suffix)} characters in {name!r}: shadow adds {suffix}")
+    return name + suffix
+
+
 # --- types of values -------------------------------------------------------------------------------------
 
 
-def _to_seconds(value: Any) -> Any:
+def to_seconds(value: Any) -> Any:
+    """Read a text such as 15m; another one is a ValueError. Anything else stays as it is."""
     if isinstance(value, str):
         match = _DURATION.match(value)
         if match is None:
@@ -110,7 +121,7 @@ def is_loopback(address: str) -> bool:
 
 Duration = Annotated[
     float,
-    BeforeValidator(_to_seconds, json_schema_input_type=float | str),
+    BeforeValidator(to_seconds, json_schema_input_type=float | str),
     Field(gt=0, le=10 * 365 * 86400.0, description="Seconds, or a text like 500ms, 30s, 15m, 12h, 7d."),
 ]
 Size = Annotated[
@@ -119,7 +130,9 @@ Size = Annotated[
     Field(description="Bytes, or a text like 512MiB, 2GiB, 2GB."),
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
-Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+TOPIC_LENGTH_MAX = 249
+Topic = Annotated[str, Field(pattern=rf"^[A-Za-z0-9._-]{{1,{TOPIC_LENGTH_MAX}}}$")]
+ShadowName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 Server = Annotated[
     str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[^\s:,/]+):\d{1,5}$"), AfterValidator(_with_a_port)
 ]

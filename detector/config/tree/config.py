@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 import msgspec
 from pydantic import Field, ValidationInfo, field_validator
 
 from detector.config.formats import WITH_SCHEMAS
 from detector.config.tree.alerts import Alerts
-from detector.config.tree.base import Part, Secret, Size, is_loopback, unfit
+from detector.config.tree.base import Part, Secret, ShadowName, Size, is_loopback, unfit
 from detector.config.tree.console import Console
 from detector.config.tree.event import Event
 from detector.config.tree.model import Model
@@ -20,6 +20,7 @@ from detector.config.tree.service import Checkpoints, Http, Kafka, Log, Registry
 
 # Memory of a process without partitions: interpreter, libraries, compiled code, buffers of the clients.
 PROCESS_BYTES = 384 << 20
+Section = TypeVar("Section", Kafka, Topics, Http)
 
 
 class ModelPart(Part):
@@ -40,8 +41,14 @@ class ModelPart(Part):
     )
 
     def canonical(self) -> bytes:
-        """Encode as JSON with sorted keys: equal bytes for equal settings."""
-        return msgspec.json.encode(self.model_dump(mode="json"), order="deterministic")
+        """Encode as JSON with sorted keys: equal bytes for equal settings.
+
+        `per_segment` is left out where it is null, as before there was this key: hashes stay.
+        """
+        document = self.model_dump(mode="json")
+        if self.alerts.budget.per_segment is None:
+            del document["alerts"]["budget"]["per_segment"]
+        return msgspec.json.encode(document, order="deterministic")
 
     @classmethod
     def from_canonical(cls, text: str | bytes) -> Self:
@@ -69,6 +76,12 @@ class Config(Part):
     event: Event
     registry: Registry | None = Field(
         None, description="The schema registry; null: there is none. event.format avro and protobuf need one."
+    )
+    shadow: ShadowName | None = Field(
+        None,
+        description="Name of a shadow: a service that scores the same events beside another one, and alerts "
+        "nobody. Its group and each topic that it writes get -shadow-NAME behind their names; http.address "
+        "has port 9465 unless it is set. null: this is no shadow.",
     )
     kafka: Kafka = Kafka()
     topics: Topics = Topics()
@@ -131,6 +144,12 @@ class Config(Part):
             raise unfit(f"a registry: event.format {event.format} reads its schemas from one")
         return registry
 
+    @field_validator("kafka", "topics", "http")
+    @classmethod
+    def _apart(cls, section: Section, info: ValidationInfo) -> Section:
+        shadow = info.data.get("shadow")
+        return section if shadow is None else section.of_shadow(shadow)
+
     @field_validator("console")
     @classmethod
     def _hides_its_tokens(cls, console: Console, info: ValidationInfo) -> Console:
@@ -151,6 +170,15 @@ class Config(Part):
             hidden = [item.name for item in (*event.entities, *fields) if item in fields or item.pseudonym]
             if hidden:
                 raise unfit(f"echo declared or coordinates: the whole event would show {hidden[0]}")
+        return alerts
+
+    @field_validator("alerts")
+    @classmethod
+    def _has_the_segment(cls, alerts: Alerts, info: ValidationInfo) -> Alerts:
+        event, name = info.data.get("event"), alerts.budget.per_segment
+        segments = [] if event is None else [field.name for field in event.fields if field.use == "segment"]
+        if event is not None and name is not None and name not in segments:
+            raise unfit(f"budget.per_segment: a field with use: segment ({', '.join(segments) or 'none'})")
         return alerts
 
     @field_validator("require_key")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from detector.config.tree.base import (
+    TOPIC_LENGTH_MAX,
     Duration,
     ListenAddress,
     Part,
@@ -17,11 +18,14 @@ from detector.config.tree.base import (
     both_or_neither,
     is_loopback,
     leak,
+    of_shadow,
     unfit,
     wrong,
 )
 
 T = TypeVar("T")
+GROUP_LENGTH_MAX = 200
+SHADOW_PORT = 9465  # of a shadow that states no address: beside a service on the same machine
 _LOGIN = ("sasl_mechanism", "username", "password")
 _OWNERS = {"oauth": "OAUTHBEARER", "aws_region": "AWS_MSK_IAM"}
 _CERTIFICATES = ("ca_file", "cert_file", "key_file", "key_password")
@@ -144,7 +148,7 @@ class Kafka(Part):
     group_id: str = Field(
         "detector",
         min_length=1,
-        max_length=200,
+        max_length=GROUP_LENGTH_MAX,
         description="Replicas of one group share the partitions.",
     )
     group_instance_id: str | None = Field(
@@ -171,6 +175,10 @@ class Kafka(Part):
     api_version: tuple[int, int] | None = Field(
         None, description="Protocol version; null: ask the broker. librdkafka's mock cluster needs [2, 3]."
     )
+
+    def of_shadow(self, shadow: str) -> Self:
+        """A group of its own; transactional ids and places of checkpoints follow from it."""
+        return self.model_copy(update={"group_id": of_shadow(self.group_id, shadow, GROUP_LENGTH_MAX)})
 
 
 class Topics(Part):
@@ -213,6 +221,15 @@ class Topics(Part):
         if topic in others:
             raise unfit(f"a name that no other topic has (topics.{others[topic]} has it)")
         return topic
+
+    def of_shadow(self, shadow: str) -> Self:
+        """What a shadow writes has topics of its own; it reads the same."""
+        written = {
+            key: of_shadow(topic, shadow, TOPIC_LENGTH_MAX)
+            for key, topic in self
+            if topic is not None and key not in ("transactions", "feedback")
+        }
+        return self.model_copy(update=written)
 
 
 class Registry(Part):
@@ -298,6 +315,12 @@ class Http(Part):
         if open_ and not unprotected and (tls is None or token is None):
             raise unfit("true, or both http.tls and http.token: other machines reach http.address")
         return unprotected
+
+    def of_shadow(self, _shadow: str) -> Self:
+        """Another port, unless an address is stated."""
+        if "address" in self.model_fields_set:
+            return self
+        return self.model_copy(update={"address": f"127.0.0.1:{SHADOW_PORT}"})
 
 
 class Log(Part):

@@ -87,6 +87,7 @@ class Value(NamedTuple):
     kind: FieldKind
     read: Read
     mask: Callable[[Any], Any] | None  # what alerts have in place of a value; None: nothing
+    digest: Callable[[str], int]  # keyed hash
 
     @property
     def name(self) -> str:
@@ -172,6 +173,7 @@ class Parser:
                 KINDS[field.type](self._filled(field), schema.limits, entity_key),
                 self._reader(field),
                 _mask(field, entity_key),
+                hasher(entity_key, field.name),
             )
             for field in fields
         ]
@@ -243,6 +245,16 @@ class Parser:
             traces=tuple(h for h in record.headers if h[0].lower() in ("traceparent", "tracestate")),
             document=self.format.to_json(record.value, record.key, record.headers),
         )
+
+    def hashes(self, name: str) -> Callable[[Record], int]:
+        """Make what reads a field of events that `parse` accepted, as a keyed hash; 0: it is missing."""
+        [value] = [one for one in self.values if one.name == name]
+
+        def read(record: Record) -> int:
+            found = self._value(value, self._decode(record.value, record.key, record.headers), [])
+            return 0 if found is None else value.digest(str(found))
+
+        return read
 
     def _decode(self, raw: bytes | None, key: bytes | None, headers: Headers) -> Any:
         if raw is None:

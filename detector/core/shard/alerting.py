@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,56 +27,23 @@ from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Policy, Published, Suppressed
 from detector.core.alerts.priority import Priority, priority
 from detector.core.alerts.recent import ALERTED, HELD
+from detector.core.alerts.segments import Segments
 from detector.core.alerts.severity import SEVERITIES, Severity
 from detector.core.alerts.snoozes import Snoozes
 from detector.core.alerts.summary import Standing
 from detector.core.erasure import Holder
-from detector.core.events import Events, Parser, View
+from detector.core.events import Parser, View
 from detector.core.features import DAY_S, Layout, Rows
 from detector.core.labels.feedback import AppliedLabels
 from detector.core.model.calibration import Calibration
 from detector.core.model.score_part import Explained
-from detector.core.records import Alert, CaseUpdate, Identity
+from detector.core.records import Alert, CaseUpdate, Identity, Record
+from detector.core.shard.pieces import Decided, Inquired, Piece
 from detector.core.shard.scoring import Scorer
 from detector.core.shard.telling import LastAnswerOf, Telling
 
 # Events before the first alert: a threshold needs a distribution.
 ALERT_EVENTS_MIN = 512
-
-
-class Inquired(NamedTuple):
-    """Why an event gave no alert, for an event that `Shard.take` was asked to explain."""
-
-    fate: str
-    threshold: float  # inf: none yet
-    alert: Alert | None  # the alert it would have given; None without a threshold
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Piece:
-    """n consecutive scored events of a block."""
-
-    events: Events
-    rows: Rows
-    inputs: NDArray[np.float32]  # (n, F)
-    scores: NDArray[np.float64]  # (n,)
-    cold: NDArray[np.float64]  # (n,) scores without heat
-    now: NDArray[np.float64]  # (n,) event time of the shard as of each event, s
-    number: int  # of the first event, counted since the shard began
-    warm_up_left: int  # number of these events that are still in warm-up; may be negative
-
-
-@dataclass(kw_only=True, slots=True)
-class Decided:
-    """Alerts and decisions of a piece."""
-
-    alerted: NDArray[np.bool_]  # (n,)
-    strange: NDArray[np.bool_]  # (n,) whether the score reaches the threshold
-    ranks: dict[int, int] = field(default_factory=dict)  # severities of those alerted, by row
-    alerts: list[Alert] = field(default_factory=list)  # none when silent
-    updates: list[CaseUpdate] = field(default_factory=list)  # none when silent
-    held: dict[int, str] = field(default_factory=dict)  # candidates without an alert: offset, reason
-    inquired: Inquired | None = None
 
 
 class Alerting:
@@ -103,6 +69,8 @@ class Alerting:
         self._links = Links(config.alerts)
         self._priority, self._snoozes = Priority(), Snoozes()
         self._exploration = Exploration(config.model.seed, self._identity.partition)
+        field = config.alerts.budget.per_segment
+        self._segments = None if field is None else Segments(parser.hashes(field))
 
     def restart(self) -> None:
         """Forget the threshold, for a new model; budget, cases and estimates stay."""
@@ -120,6 +88,12 @@ class Alerting:
     def threshold(self) -> float:
         """Lowest score of a candidate; infinite: there is no threshold yet."""
         return float(self._threshold)
+
+    @property
+    def unusual(self) -> float:
+        """Score from which on profiles do not keep an event. It does not depend on segments."""
+        known = self._segments is not None and np.isfinite(self._threshold)
+        return self._segments.base if self._segments is not None and known else self.threshold
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
@@ -146,8 +120,10 @@ class Alerting:
         explain
             Offset of an event to explain although it gives no alert.
         """
-        strange = piece.scores >= self._threshold
+        strange = piece.scores >= self.unusual
         decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool), strange=strange)
+        if self._segments is not None:
+            self._segments.count(piece.events.records, piece.number)
         self._telling.remember(piece.events, piece.rows, piece.scores)
         asked = next(iter(np.flatnonzero(piece.events.offsets == explain).tolist()), None)
         if not np.isfinite(self._threshold):
@@ -159,7 +135,7 @@ class Alerting:
         probability = self._policy.explore_probability(self._events_per_day)
         drawn = self._exploration.draw(piece.number + np.arange(len(piece.events)), probability)
         fate, done = "below the threshold", 0  # of the event to explain; events whose dues are told
-        for i in np.flatnonzero(strange | drawn).tolist():
+        for i in np.flatnonzero(self._reached(piece) | drawn).tolist():
             self._tell_due(piece, slice(done, i + 1))
             done = i + 1
             view, linked = self._parser.view(piece.events[i].record), self._linked(piece, i, scorer.layout)
@@ -205,9 +181,22 @@ class Alerting:
     def candidates(self, piece: Piece, scorer: Scorer) -> dict[int, Alert]:
         """Alerts of the events of a piece whose score reaches the threshold, by place; nothing changes."""
         alerts = {}
-        for i in np.flatnonzero(piece.scores >= self._threshold).tolist():
+        for i in np.flatnonzero(self._reached(piece)).tolist():
             alerts[i] = self._alert_alone(piece, i, scorer, apart=True)
         return alerts
+
+    def _reached(self, piece: Piece) -> NDArray[np.bool_]:
+        """Which events (n,) are candidates."""
+        if self._segments is None:
+            return piece.scores >= self._threshold
+        reached = piece.scores >= self._threshold - self._segments.highest
+        for i in np.flatnonzero(reached).tolist():
+            reached[i] = piece.scores[i] >= self._lowest(piece.events.records[i])
+        return reached
+
+    def _lowest(self, record: Record) -> float:
+        """Lowest score with which an event is a candidate."""
+        return self.threshold if self._segments is None else self._threshold - self._segments.lift(record)
 
     def _alert_alone(self, piece: Piece, i: int, scorer: Scorer, *, apart: bool = False) -> Alert:
         """The alert of event i as a case of its own; with `apart` it is none of the recent events."""
@@ -256,7 +245,8 @@ class Alerting:
     ) -> Published | Suppressed | None:
         """What becomes of event i, which is counted in its entity's case; None below the threshold."""
         event, score, cold = piece.events[i], float(piece.scores[i]), float(piece.cold[i])
-        if score < self._threshold:
+        lowest = self._lowest(event.record)
+        if score < lowest:
             return None
         candidate = Candidate(
             entity=event.entities[0] if event.entities else 0,
@@ -269,7 +259,7 @@ class Alerting:
             score=score,
             related=related(linked),
         )
-        cold_rank = self._rank(cold) if cold >= self._threshold else None
+        cold_rank = self._rank(cold) if cold >= lowest else None
         if self._is_snoozed(piece, i, scorer, view, linked, cold_rank or 0):
             held: Suppressed | None = Suppressed("snooze")
         else:
@@ -277,7 +267,7 @@ class Alerting:
                 self.cases.last_alert(candidate.entity),
                 candidate.severity,
                 cold=cold_rank,
-                above=score - self._threshold,
+                above=score - lowest,
                 event=piece.number + i,
                 time=candidate.time,
                 now=candidate.now,
@@ -291,6 +281,8 @@ class Alerting:
         else:
             rarity = self._severity.rarity(score)
             self._severity.note(score, candidate.severity)
+            if self._segments is not None:
+                self._segments.note(event.record)
             totals = self.cases.alert(candidate)
         if totals is not None and candidate.entity:
             self._links.add(
@@ -384,7 +376,7 @@ class Alerting:
             score={
                 "raw": score,
                 "quantile": 1.0 - 10.0**-score,
-                "threshold": self._threshold,
+                "threshold": self._lowest(event.record),
                 "warm_up": i < piece.warm_up_left,
                 "rarity": decision.rarity,
                 "fitting": SEVERITIES[fitting],
@@ -460,6 +452,8 @@ class Alerting:
         far = np.array([calibration.threshold(share), calibration.threshold(usual)])
         self._threshold, base = calibration.scores(far).tolist()
         self._severity.follow(base, 7.0 * usual * self._events_per_day)
+        if self._segments is not None:
+            self._segments.follow(base, event, usual * block_events)
 
     # --- state ---------------------------------------------------------------------------------------------
 
@@ -477,11 +471,13 @@ class Alerting:
 
     def _load_parts(self, state: Mapping[str, Any]) -> None:
         for name, part in self._parts().items():
-            part.load(state[name])
+            if name in state:  # a budget per segment may have come with another configuration
+                part.load(state[name])
 
     def _parts(
         self,
-    ) -> dict[str, Policy | Severity | Cases | Links | Priority | Snoozes | Exploration]:
+    ) -> dict[str, Policy | Severity | Cases | Links | Priority | Snoozes | Exploration | Segments]:
+        segments = {} if self._segments is None else {"segments": self._segments}
         return {
             "policy": self._policy,
             "severity": self._severity,
@@ -490,6 +486,7 @@ class Alerting:
             "priority": self._priority,
             "snoozes": self._snoozes,
             "exploration": self._exploration,
+            **segments,
         }
 
     def load(self, state: Mapping[str, Any]) -> None:

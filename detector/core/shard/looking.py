@@ -17,8 +17,9 @@ from detector.core.events import Rejected
 from detector.core.features import FraudRates
 from detector.core.labels.event_buffer import Examples
 from detector.core.records import Alert, Record
-from detector.core.shard.alerting import Alerting, Piece
+from detector.core.shard.alerting import Alerting
 from detector.core.shard.intake import Intake
+from detector.core.shard.pieces import Piece
 from detector.core.shard.scoring import Scorer
 
 

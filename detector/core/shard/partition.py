@@ -36,9 +36,9 @@ from detector.core.records import Identity, Lap, Outputs, PeerMessage, Record, n
 from detector.core.recovery.checkpoint import Manifest, Snapshot, state_hash
 from detector.core.recovery.journal import WITHIN_BLOCKS, Barrier, Cause, Journal
 from detector.core.recovery.sides import SIDES, Side, SideRange, SideRecords
-from detector.core.shard.alerting import Inquired
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.looking import Looked
+from detector.core.shard.pieces import Inquired
 from detector.core.shard.shard import Shard
 from detector.core.state import State, copied
 from detector.errors import CheckpointDamaged, NeedsOperator

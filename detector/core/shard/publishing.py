@@ -10,7 +10,7 @@ import numpy as np
 from detector.config.tree import Alerts
 from detector.core.events import Events
 from detector.core.records import Outputs, Scored
-from detector.core.shard.alerting import Decided, Inquired
+from detector.core.shard.pieces import Decided, Inquired
 from detector.core.shard.scoring import Scorer, Scores
 
 

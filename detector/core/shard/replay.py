@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from detector.core.records import Outputs, Record
 from detector.core.recovery.journal import Barrier
 from detector.core.recovery.sides import Side, SideRange, SideRecords
-from detector.core.shard.alerting import Inquired
 from detector.core.shard.partition import Partition
+from detector.core.shard.pieces import Inquired
 
 ReadSide = Callable[[Side, SideRange], SideRecords]
 """Reads positions of a side topic."""

@@ -45,7 +45,7 @@ from detector.core.labels.routing import Routing
 from detector.core.labels.supervision import Supervision
 from detector.core.records import CaseUpdate, Identity, Lap, Outputs, Record, no_lap
 from detector.core.recovery.sides import Side, SideRecords
-from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting, Decided, Piece
+from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting
 from detector.core.shard.block import Block
 from detector.core.shard.embedded import Embedded, embedded
 from detector.core.shard.erasing import Erasing, erase, holders
@@ -54,6 +54,7 @@ from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
 from detector.core.shard.looking import Looked, look
 from detector.core.shard.model_shape import shape
+from detector.core.shard.pieces import Decided, Piece
 from detector.core.shard.publishing import Taken, with_scored
 from detector.core.shard.scoring import Scorer, Scores
 from detector.core.shard.sizing import fitted
@@ -220,8 +221,7 @@ class Shard:
             if not silent:
                 made = scores, decided, self._scorer, self.config.alerts
                 outputs = with_scored(outputs, admitted.events, *made)
-        block_ended = self._block.filled == self._block_end
-        if block_ended:
+        if block_ended := (self._block.filled == self._block_end):
             self._learn()
             self._lap("learn")
         return Taken(consumed=consumed, outputs=outputs, block_ended=block_ended, inquired=inquired)
@@ -343,7 +343,7 @@ class Shard:
         self.followed = follow(self._scorer, self._learning)
         if self.followed:
             self._alerting.forgive()
-        self._learning.promote(self._scorer, self._young or bool(self.followed), self._alerting.threshold)
+        self._learning.promote(self._scorer, self._young or bool(self.followed), self._alerting.unusual)
         # Step 2
         before = self._standing()
         outcomes = {side: apply(records.get(side, ())) for side, apply in self.side_handlers().items()}

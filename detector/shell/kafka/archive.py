@@ -80,6 +80,15 @@ class KafkaArchive:
         with self._translated("read the beginning"):
             return int(consumer.beginning_offsets([at], timeout_ms=self._config.kafka.request_timeout_ms)[at])
 
+    def offset_at(self, partition: int, time_s: float) -> int:
+        """Return the offset of the first record since a time, s since the epoch; else the log's end."""
+        consumer, at = self._open(), TopicPartition(self._topic, partition)
+        timeout_ms = self._config.kafka.request_timeout_ms
+        with self._translated("look up a time"):
+            if found := consumer.offsets_for_times({at: int(time_s * 1000)}, timeout_ms=timeout_ms).get(at):
+                return int(found.offset)
+            return int(consumer.end_offsets([at], timeout_ms=timeout_ms)[at])
+
     def records(self, partition: int, start: int, stop: int) -> Iterator[Sequence[Record]]:
         """Yield the records in [start, stop), ascending, in batches."""
         consumer, at = self._open(), TopicPartition(self._topic, partition)

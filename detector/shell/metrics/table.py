@@ -330,9 +330,9 @@ BUILD_INFO = Info(
 )
 CONFIG_INFO = Info(
     name="detector_config_info",
-    help="Hash of the active model configuration, and the delivery mode; always 1.",
-    labels=("model", "delivery"),
-    alert="`count(count by (model) (detector_config_info)) > 1` for longer than a roll-out",
+    help="Hash of the active model configuration, the delivery mode, and the name of a shadow; always 1.",
+    labels=("model", "delivery", "shadow"),
+    alert='`count(count by (model) (detector_config_info{shadow=""})) > 1` for longer than a roll-out',
 )
 
 # OpenMetrics allows an exemplar 128 characters; names, partition and offset take up to 49.
@@ -351,7 +351,8 @@ class TelemetryCollector(Collector):
     build
         Labels of `BUILD_INFO`: version, python.
     config_info
-        Labels of `CONFIG_INFO`: model (hash of the settings that alerts depend on), delivery. Read each time.
+        Labels of `CONFIG_INFO`: model (hash of the settings that alerts depend on), delivery, shadow. Read
+        each time.
     topic
         Name of the transactions topic, for exemplars.
     monotonic, wall

@@ -29,7 +29,7 @@ from detector.shell import logs
 from detector.shell.clock import SystemClock
 from detector.shell.http import Certificate
 from detector.shell.kafka import KafkaArchive, RecordWriter, TopicReader
-from detector.wiring.common import Signals
+from detector.wiring.common import Signals, check_no_shadow
 from detector.wiring.console.maps import Maps
 from detector.wiring.console.originals import Originals
 from detector.wiring.console.reading import Reader, names_of, read_folder, source_of, wanted
@@ -105,6 +105,7 @@ def _check(config: Config, *, topics: bool) -> None:
         raise ConfigError(
             "console", [Problem(path="console", value="packages that are missing", allowed=allowed)]
         )
+    check_no_shadow(config, "the service's configuration: answers would go to the same feedback")
     if topics and config.topics.feedback is None:
         allowed = "the topic that answers are written to"
         raise ConfigError("configuration", [Problem(path="topics.feedback", value="null", allowed=allowed)])
