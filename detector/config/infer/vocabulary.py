@@ -214,7 +214,8 @@ def _other_form(word: str) -> str:
     """The known word that this one is a form of: the same beginning, and only a few letters behind it."""
     for stem, behind in _STEMS:
         for end in range(len(word), len(word) - behind - 1, -1):
-            if end >= stem and (known := _beginnings().get(word[:end])):
+            known = _beginnings().get(word[:end], "") if end >= stem else ""
+            if known and not (word.endswith("ed") and known.endswith("er")):  # played is no player
                 return known
     return ""
 
