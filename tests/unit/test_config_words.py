@@ -49,7 +49,9 @@ def test_a_word_in_another_form_is_the_known_one(name: str, what: str) -> None:
     assert concept(words[-1]) == what
 
 
-@pytest.mark.parametrize("name", ["customs", "operator", "merchandise", "district", "statement", "counter"])
+@pytest.mark.parametrize(
+    "name", ["customs", "operator", "merchandise", "district", "statement", "counter", "played"]
+)
 def test_words_that_only_begin_alike_are_not_taken_for_each_other(name: str) -> None:
     assert words_of(name) == [name]
 
