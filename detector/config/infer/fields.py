@@ -30,6 +30,7 @@ from detector.config.infer.vocabulary import (
     word_set,
 )
 from detector.config.kinds import FEW_EVENTS, KINDS
+from detector.config.numbers import CURRENCY
 from detector.config.tree import MISSING, NumberForm
 
 AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
@@ -49,7 +50,7 @@ ENTITY_NAMES = word_set(
 )
 """Words for entities that people read in alerts; others are named by what they stand for."""
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
-_CURRENCY_NAMED = re.compile(r"[(\[]([A-Z]{3})[)\]]")  # Amount (INR)
+_CURRENCY_NAMED = re.compile(rf"[(\[]([A-Z]{{3}}|{CURRENCY})[)\]]")  # Amount (INR)
 
 
 def described(choice: Choice, sample: Sample) -> Choice:
@@ -59,8 +60,7 @@ def described(choice: Choice, sample: Sample) -> Choice:
     display = own[:DISPLAY_CHARS_MAX] if not own.isascii() and own.isprintable() else column.called
     unit = ""
     if choice.kind == "numeric" and column.is_amount:
-        named = _CURRENCY_NAMED.search(own)
-        unit = column.symbol or (named[1] if named else _currency_beside(column, sample))
+        unit = column.symbol or _currency_named(own) or _currency_beside(column, sample)
     number = None
     missing: tuple[str, ...] = ()
     if choice.kind == "numeric" and column.written is not None:
@@ -68,6 +68,12 @@ def described(choice: Choice, sample: Sample) -> Choice:
         if column.written.tokens:
             missing = (*MISSING, *column.written.tokens)
     return replace(choice, display=display, unit=unit[:UNIT_CHARS_MAX], number=number, missing_texts=missing)
+
+
+def _currency_named(name: str) -> str:
+    """The currency in the brackets of a name."""
+    found = _CURRENCY_NAMED.search(name)
+    return found[1] if found and found[1] != "%" else ""
 
 
 def _currency_beside(column: Column, sample: Sample) -> str:
@@ -165,7 +171,7 @@ def _unnamed_amount(amounts: Sequence[tuple[str, Column]], sample: Sample) -> st
     for (name, column), (_, other) in itertools.combinations(partial, 2):
         if len(column.rows) + len(other.rows) == column.events and not set(column.rows) & set(other.rows):
             return name
-    money = [name for name, column in amounts if column.symbol]
+    money = [name for name, column in amounts if column.symbol or _is_in_currency(column)]
     if len(money) == 1:
         return money[0]
     if money and (largest := _largest([one for one in numbers if one[0] in money])):
@@ -184,6 +190,13 @@ def _largest(amounts: Sequence[tuple[str, Column]]) -> str | None:
         if all(np.mean(less) <= BELOW_MAX for less in below):
             return name
     return None
+
+
+def _is_in_currency(column: Column) -> bool:
+    """Whether its name has a known currency in brackets: no other unit, as KWH."""
+    named = _currency_named(column.path)
+    unit = named.isalpha() and named.isupper() and len(named) > 2
+    return bool(named) and (named.lower() in CURRENCY_CODES or not unit)
 
 
 def _is_currency(column: Column) -> bool:

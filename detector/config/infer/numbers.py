@@ -35,7 +35,8 @@ def _pattern(form: NumberForm) -> re.Pattern[str]:
         group = GROUPS[form.thousands]
         lakhs = rf"\d{{1,2}}(?:{group}\d{{2}})+{group}\d{{3}}|" if form.thousands == "," else ""
         whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|{lakhs}\d{{1,30}})"
-    number = rf"{whole}(?:{re.escape(form.decimal)}\d{{1,15}})?"
+    fewest = 0 if form.decimal == "," else 1  # SWIFT writes 1200,
+    number = rf"{whole}(?:{re.escape(form.decimal)}\d{{{fewest},15}})?"
     if form.decimal == "." and form.thousands is None:
         number += r"(?:[eE][+-]?\d{1,3})?"
     bare = rf"{SIGN}? ?{CURRENCY}? ?{SIGN}? ?{number}-? ?{CURRENCY}?"

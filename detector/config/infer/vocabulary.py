@@ -202,6 +202,9 @@ def _pieces(word: str) -> tuple[str, ...]:
         return (known,)
     if whole is not None and len(whole) <= _PIECES_MAX:
         return whole
+    if ord(word[0]) in _THAI:  # what it is comes first
+        first = next((word[:end] for end in range(len(word) - 1, 1, -1) if word[:end] in KNOWN), "")
+        return (first, word.removeprefix(first)) if first else (word,)
     if shortest == 2:  # also here the last part says what it is
         heads: Iterable[str] = (word[start:] for start in range(1, len(word) - 1) if word[start:] in KNOWN)
     else:

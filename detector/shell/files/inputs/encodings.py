@@ -73,7 +73,7 @@ def encoding_of(head: bytes) -> tuple[str, int]:
     in_words = sum(len(run) for run in runs if len(run) > 2)
     latin, fit = _of_accents(head)
     if in_words >= _IN_WORDS_MIN * sum(map(len, runs)) or fit < _LATIN_MIN:
-        found = _of_two_bytes(head) or _of_alphabet(head)
+        found = _of_two_bytes(head) or (_of_alphabet(head) if in_words else None)
         if found is not None:
             return found, 0
     return latin, 0
@@ -149,8 +149,9 @@ def _of_alphabet(head: bytes) -> str | None:
 
 
 def _tells(character: str) -> bool:
-    """Whether it is of a language: signs of currencies, one for each amount, are of none, nor are ª and º."""
-    return character > "\x7f" and character not in "\xaa\xba" and unicodedata.category(character) != "Sc"
+    """Whether it is of a language: signs of currencies, one for each amount, are of none, nor are º and ²."""
+    signs = ("Sc", "So", "No")
+    return character > "\x7f" and character not in "\xaa\xba" and unicodedata.category(character) not in signs
 
 
 def _beyond_ascii(text: str) -> int:
