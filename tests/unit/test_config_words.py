@@ -56,6 +56,11 @@ def test_words_that_only_begin_alike_are_not_taken_for_each_other(name: str) -> 
     assert words_of(name) == [name]
 
 
+def test_a_name_may_have_no_word() -> None:
+    found = inferred([{"=": f"k{n}", "amount": n / 4} for n in range(60)])
+    assert found.id.path == "="
+
+
 def test_what_a_thai_name_is_stands_first() -> None:
     assert words_of("วันที่ทำรายการ") == ["วันที่", "ทำรายการ"]
 

@@ -66,8 +66,10 @@ def _only_events(column: Column) -> bool:
 
 def _is_number_of(column: Column) -> bool:
     """Whether the name is an identifier of something unknown: číslo PU, JPKID."""
+    if not column.words or column.noun in KNOWN:
+        return False
     first, last = column.words[0], column.words[-1]
-    return column.noun not in KNOWN and (first in ID_WORDS or (last not in KNOWN and last.endswith("id")))
+    return first in ID_WORDS or (last not in KNOWN and last.endswith("id"))
 
 
 def time_rank(column: Column) -> tuple[Any, ...] | None:

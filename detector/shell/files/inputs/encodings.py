@@ -149,9 +149,8 @@ def _of_alphabet(head: bytes) -> str | None:
 
 
 def _tells(character: str) -> bool:
-    """Whether it is of a language: signs of currencies, one for each amount, are of none, nor are º and ²."""
-    signs = ("Sc", "So", "No")
-    return character > "\x7f" and character not in "\xaa\xba" and unicodedata.category(character) not in signs
+    """Whether it is of a language: signs of currencies, one for each amount, are of none, nor are ª and º."""
+    return character > "\x7f" and character not in "\xaa\xba" and unicodedata.category(character) != "Sc"
 
 
 def _beyond_ascii(text: str) -> int:
