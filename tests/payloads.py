@@ -211,6 +211,72 @@ def flagged() -> bytes:
     )
 
 
+def invoices() -> bytes:
+    """Digits of Arabic; nothing but the time of day always differs; each amount speaks of taxes."""
+    arabic = str.maketrans("0123456789.,", "٠١٢٣٤٥٦٧٨٩٫٬")
+    return table(
+        named(
+            "التاريخ;الساعة;رقم العميل;الإجمالي قبل الضريبة;الضريبة;الإجمالي شامل الضريبة",
+            events(
+                a=lambda draw, time, n: f"{time:%Y/%m/%d}",
+                b=lambda draw, time, n: f"{n // 60:02}:{n % 60:02}:30",
+                c=lambda draw, time, n: f"C{draw.randrange(40) * 31 + 20_000}",
+                d=lambda draw, time, n: f"{1000 + n}٫٥٠".translate(arabic),
+                e=lambda draw, time, n: f"{0.15 * (1000.5 + n):.2f}".translate(arabic),
+                f=lambda draw, time, n: f"{1.15 * (1000.5 + n):,.2f}".translate(arabic),
+            ),
+            ";",
+        ),
+        ";",
+    )
+
+
+def claims() -> bytes:
+    """A number of something unknown; of several amounts with a currency the others are parts of one."""
+    return table(
+        named(
+            "Číslo PU;Nahlášeno;Číslo smlouvy;Spoluúčast;Plnění",
+            events(
+                a=lambda draw, time, n: f"2026{n:06}",
+                b=lambda draw, time, n: f"{time:%d.%m.%Y %H:%M}",
+                c=lambda draw, time, n: 6_200_000_000 + draw.randrange(60) * 104_729,
+                d=lambda draw, time, n: f"{with_comma(500 + n)} Kč",
+                e=lambda draw, time, n: f"{with_comma(9000 + n)} Kč",
+            ),
+            ";",
+        ),
+        ";",
+    )
+
+
+def tills() -> bytes:
+    """An id that ends in one, behind letters that are no word; games that were played are no player."""
+    return lines(
+        events(
+            JPKID=lambda draw, time, n: 90_311_000 + 7 * n,
+            at=lambda draw, time, n: iso(time),
+            games_played=lambda draw, time, n: draw.randrange(1, 60),
+            asset_no=lambda draw, time, n: f"{10_000 + draw.randrange(40) * 3}",
+        )
+    )
+
+
+def remittances() -> bytes:
+    """Names of X12's segments: NM1 is not a name; the number of a claim has the lines of that claim."""
+    return table(
+        named(
+            "DTM*472 Service Date,CLP07 Payer Claim No,NM1*QC Member ID,SVC02 Charge",
+            events(
+                9_000,
+                a=lambda draw, time, n: f"{time:%Y%m%d}",
+                b=lambda draw, time, n: f"2026{n // 3 * 7919 + 10**6:09}",
+                c=lambda draw, time, n: f"W{draw.randrange(40) * 104_729 + 10**8}",
+                d=lambda draw, time, n: price(draw),
+            ),
+        )
+    )
+
+
 def _csv(name: str, make: Callable[[], bytes], **more: Any) -> Shape:
     return Shape(**{"name": name, "make": make, "file": "events.csv", "id": None, "amount": None} | more)
 
@@ -264,5 +330,22 @@ PAYLOADS = (
         main=None,
         amount="total Ether sent",
         labels=frozenset({"FLAG"}),
+    ),
+    _csv(
+        "invoices in Arabic",
+        invoices,
+        time="التاريخ",
+        main="رقم العميل",
+        amount="الإجمالي شامل الضريبة",
+    ),
+    _csv("numbers of claims", claims, id="Číslo PU", time="Nahlášeno", main="Číslo smlouvy", amount="Plnění"),
+    _json("games played", tills, id="JPKID", time="at", main="asset_no"),
+    _csv(
+        "remittance advice",
+        remittances,
+        time="DTM*472 Service Date",
+        main="NM1*QC Member ID",
+        nobody=frozenset({"CLP07 Payer Claim No"}),
+        amount="SVC02 Charge",
     ),
 )

@@ -31,10 +31,10 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-_ROOT = Path(__file__).parents[2]
+_PACKAGE = Path(str(importlib.util.find_spec("detector").origin)).parent  # type: ignore[union-attr]
 COMPILED = tuple(
-    ".".join(file.relative_to(_ROOT).with_suffix("").parts)
-    for file in sorted((_ROOT / "detector").rglob("*.py"))
+    ".".join(file.relative_to(_PACKAGE.parent).with_suffix("").parts)
+    for file in sorted(_PACKAGE.rglob("*.py"))
     if "import numba" in file.read_text()
 )
 """Modules that are not instrumented: Numba cannot compile what atheris has instrumented."""

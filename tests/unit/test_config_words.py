@@ -49,9 +49,31 @@ def test_a_word_in_another_form_is_the_known_one(name: str, what: str) -> None:
     assert concept(words[-1]) == what
 
 
-@pytest.mark.parametrize("name", ["customs", "operator", "merchandise", "district", "statement", "counter"])
+@pytest.mark.parametrize(
+    "name", ["customs", "operator", "merchandise", "district", "statement", "counter", "played"]
+)
 def test_words_that_only_begin_alike_are_not_taken_for_each_other(name: str) -> None:
     assert words_of(name) == [name]
+
+
+def test_a_name_may_have_no_word() -> None:
+    found = inferred([{"=": f"k{n}", "amount": n / 4} for n in range(60)])
+    assert found.id.path == "="
+
+
+def test_what_a_thai_name_is_stands_first() -> None:
+    assert words_of("วันที่ทำรายการ") == ["วันที่", "ทำรายการ"]
+
+
+@pytest.mark.parametrize(("name", "text"), [("Geçiş Ücreti (TL)", "{}.50"), ("amount", "{},")])
+def test_an_amount_may_be_known_by_its_currency_or_have_no_cents(name: str, text: str) -> None:
+    found = inferred(
+        [
+            {"t": f"2026-03-01T10:{n:02}:00Z", name: text.format(1200 + n), "Bakiye": f"{n % 7}.25"}
+            for n in range(60)
+        ]
+    )
+    assert next(field.path for field in found.fields if field.name == found.exposure) == name
 
 
 def test_a_name_may_have_a_comma_and_a_space() -> None:

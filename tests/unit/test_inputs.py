@@ -570,6 +570,20 @@ def test_the_encoding_of_a_language_is_found(tmp_path: Path, encoding: str, name
     assert found[27][names.split(";")[1]] == f"{text} 28"
 
 
+def test_spaces_in_numbers_do_not_hide_words_of_another_alphabet(tmp_path: Path) -> None:
+    rows = "".join(f"США;ИМ{day};1\xa0{day}34\xa0567,89;2\xa0{day}00,00\n" for day in range(10, 60))
+    path = put(tmp_path / "x.csv", f"Страна;Пост;Стоимость;Сумма\n{rows}".encode("cp1251"))
+    assert "encoding cp1251;" in describe(Source(path))
+    assert list(decoded(path)[0]) == ["Страна", "Пост", "Стоимость", "Сумма"]
+
+
+def test_a_currency_in_each_line_is_no_letter_of_another_alphabet(tmp_path: Path) -> None:
+    rows = "".join(f"{day:06};Gazole;{day},50 €;{day},20 €\n" for day in range(10, 60))
+    path = put(tmp_path / "x.csv", f"N° carte;Produit;Montant HT;Payé\n{rows}".encode("cp1252"))
+    assert "encoding cp1252;" in describe(Source(path))
+    assert list(decoded(path)[0]) == ["N° carte", "Produit", "Montant HT", "Payé"]
+
+
 def test_titles_filled_up_with_empty_cells_are_no_names(tmp_path: Path) -> None:
     table = "Report,,,\nPeriod 3,,,\n , , ,\nid,time,,amount\n" + "7,2026-03-01,,2.50\n" * 20
     path = put(tmp_path / "x.csv", table.encode())

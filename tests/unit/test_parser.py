@@ -13,8 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from detector.config.tree import EntityField, Event, EventLimits, TimeField, ValueField
+from detector.config.tree import EntityField, Event, EventLimits, NumberForm, TimeField, ValueField
 from detector.core.events import ParsedEvent, Parser, Rejected
+from detector.core.events.numbers import NumberTexts
 from detector.core.records import REASONS, Record
 
 KEY = b"a secret of the tests"
@@ -28,6 +29,12 @@ GOOD: dict[str, Any] = {
     "note": "two coffees",
     "channel": "web",
 }
+
+
+@pytest.mark.parametrize("text", ["١٬٢٣٤٫٥٠", "१,२३४.५", "１，２３４．５", "۱٬۲۳۴٫۵ ﷼"])
+def test_a_number_may_have_the_digits_of_another_script(text: str) -> None:
+    assert NumberTexts(NumberForm(thousands=","))(text) == 1234.5
+    assert NumberTexts(NumberForm())(text) is None  # groups are not guessed here either
 
 
 def schema(**changes: Any) -> Event:

@@ -108,13 +108,14 @@ class Column:
             return "customer"
         sides = {concept(word) for word in self.words} & {"payee", "merchant", "payer"}
         found = concept(self.noun)
-        if found in ENTITY_RANKS and not last & {"name", "nm"}:
+        if found in ENTITY_RANKS and (self.says_id or not last & {"name", "nm"}):
             return self._of_side(found, sides)
         if self.noun in _TELLING:  # a name says who it is, if nothing else does
             return self._of_side("", sides)
         if found in ("payer", "payee") and last & {"name", "nm"}:
             return found  # nameOrig
-        if self.noun not in KNOWN and self.recurs and (self.numbered_texts or self.long_numbers):
+        keys = self.recurs and not self.in_runs and (self.numbered_texts or self.long_numbers)
+        if self.noun not in KNOWN and keys:
             return self._of_side("", sides)  # payer.vpa
         return ""
 

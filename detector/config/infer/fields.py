@@ -30,6 +30,7 @@ from detector.config.infer.vocabulary import (
     word_set,
 )
 from detector.config.kinds import FEW_EVENTS, KINDS
+from detector.config.numbers import CURRENCY
 from detector.config.tree import MISSING, NumberForm
 
 AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
@@ -39,6 +40,7 @@ _WITH_TAX = word_set("incl including inclusive excl excluding exclusive inc ex w
 """Beside a word for taxes: the amount with or without them, not the tax."""
 PRODUCTS_ROWS = 200  # in which a price times a quantity is looked for
 PRODUCT_CLOSE = 0.01  # of the amount: both are rounded
+BELOW_MAX = 0.02  # share of events in which the largest of several amounts is below another
 DISPLAY_CHARS_MAX = 64  # of the tree
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
@@ -48,7 +50,7 @@ ENTITY_NAMES = word_set(
 )
 """Words for entities that people read in alerts; others are named by what they stand for."""
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
-_CURRENCY_NAMED = re.compile(r"[(\[]([A-Z]{3})[)\]]")  # Amount (INR)
+_CURRENCY_NAMED = re.compile(rf"[(\[]([A-Z]{{3}}|{CURRENCY})[)\]]")  # Amount (INR)
 
 
 def described(choice: Choice, sample: Sample) -> Choice:
@@ -58,8 +60,7 @@ def described(choice: Choice, sample: Sample) -> Choice:
     display = own[:DISPLAY_CHARS_MAX] if not own.isascii() and own.isprintable() else column.called
     unit = ""
     if choice.kind == "numeric" and column.is_amount:
-        named = _CURRENCY_NAMED.search(own)
-        unit = column.symbol or (named[1] if named else _currency_beside(column, sample))
+        unit = column.symbol or _currency_named(own) or _currency_beside(column, sample)
     number = None
     missing: tuple[str, ...] = ()
     if choice.kind == "numeric" and column.written is not None:
@@ -67,6 +68,12 @@ def described(choice: Choice, sample: Sample) -> Choice:
         if column.written.tokens:
             missing = (*MISSING, *column.written.tokens)
     return replace(choice, display=display, unit=unit[:UNIT_CHARS_MAX], number=number, missing_texts=missing)
+
+
+def _currency_named(name: str) -> str:
+    """The currency in the brackets of a name."""
+    found = _CURRENCY_NAMED.search(name)
+    return found[1] if found and found[1] != "%" else ""
 
 
 def _currency_beside(column: Column, sample: Sample) -> str:
@@ -127,8 +134,10 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
         return _unnamed_amount(amounts, sample)
     best = min(ranked)
     if best[0]:
-        same = [one for one in ranked if _less(dict(amounts)[one[-1]]) <= SAME_AMOUNT_WORDS]
-        return same[0][-1] if len(same) == 1 else None
+        less = {one[-1]: _less(dict(amounts)[one[-1]]) for one in ranked}
+        same = [name for name in less if less[name] <= SAME_AMOUNT_WORDS]
+        taxed = [(name, column) for name, column in amounts if less.get(name, {""}) <= TAX_WORDS]
+        return same[0] if len(same) == 1 else _largest(taxed)
     if best[2] < AMOUNT_CONCEPTS.index("total"):
         return best[-1]
     return _times_quantity(best[-1], [one[-1] for one in ranked if not one[0]], amounts)
@@ -155,20 +164,39 @@ def _unnamed_amount(amounts: Sequence[tuple[str, Column]], sample: Sample) -> st
     """Of numbers without a telling name: the first of a statement's two sides; the one with a currency.
 
     Each event of a statement has a number on one of its sides. Else the only number that names its currency
-    is the amount; else, beside a currency, the only one with cents.
+    is the amount, or the largest of them; else, beside a currency, the only one with cents.
     """
     numbers = [(name, column) for name, column in amounts if not set(column.words) & MEASURE_WORDS]
     partial = [(name, column) for name, column in numbers if column.missing]
     for (name, column), (_, other) in itertools.combinations(partial, 2):
         if len(column.rows) + len(other.rows) == column.events and not set(column.rows) & set(other.rows):
             return name
-    money = [name for name, column in amounts if column.symbol]
+    money = [name for name, column in amounts if column.symbol or _is_in_currency(column)]
     if len(money) == 1:
         return money[0]
+    if money and (largest := _largest([one for one in numbers if one[0] in money])):
+        return largest
     if not any(_is_currency(column) for column in sample.usable()):
         return None
     cents = [(name, column) for name, column in numbers if not column.whole and _has_cents(column)]
     return cents[0][0] if len(cents) == 1 else None
+
+
+def _largest(amounts: Sequence[tuple[str, Column]]) -> str | None:
+    """The one of several amounts that the others are parts of: it is nearly never below any of them."""
+    full = [(name, np.abs(column.numbers)) for name, column in amounts if not column.missing]
+    for name, numbers in full if len(full) > 1 else []:
+        below = (numbers < other for _, other in full)
+        if all(np.mean(less) <= BELOW_MAX for less in below):
+            return name
+    return None
+
+
+def _is_in_currency(column: Column) -> bool:
+    """Whether its name has a known currency in brackets: no other unit, as KWH."""
+    named = _currency_named(column.path)
+    unit = named.isalpha() and named.isupper() and len(named) > 2
+    return bool(named) and (named.lower() in CURRENCY_CODES or not unit)
 
 
 def _is_currency(column: Column) -> bool:

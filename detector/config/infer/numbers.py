@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
 
-from detector.config.numbers import CURRENCY, GROUPS, SIDE, SIGN
+from detector.config.numbers import CURRENCY, GROUPS, SIDE, SIGN, with_plain_digits
 from detector.config.tree import NumberForm
 
 TOKENS_MAX = 3  # different texts of one field that mean that its number is missing
@@ -35,7 +35,8 @@ def _pattern(form: NumberForm) -> re.Pattern[str]:
         group = GROUPS[form.thousands]
         lakhs = rf"\d{{1,2}}(?:{group}\d{{2}})+{group}\d{{3}}|" if form.thousands == "," else ""
         whole = rf"(?:\d{{1,3}}(?:{group}\d{{3}})+|{lakhs}\d{{1,30}})"
-    number = rf"{whole}(?:{re.escape(form.decimal)}\d{{1,15}})?"
+    fewest = 0 if form.decimal == "," else 1  # SWIFT writes 1200,
+    number = rf"{whole}(?:{re.escape(form.decimal)}\d{{{fewest},15}})?"
     if form.decimal == "." and form.thousands is None:
         number += r"(?:[eE][+-]?\d{1,3})?"
     bare = rf"{SIGN}? ?{CURRENCY}? ?{SIGN}? ?{number}-? ?{CURRENCY}?"
@@ -45,11 +46,12 @@ def _pattern(form: NumberForm) -> re.Pattern[str]:
 
 def fits(text: str, form: NumberForm) -> bool:
     """Whether a text is a number in this form."""
-    return bool(_pattern(form).fullmatch(" ".join(text.split())))
+    return bool(_pattern(form).fullmatch(" ".join(with_plain_digits(text).split())))
 
 
 def value_of(text: str, form: NumberForm) -> float:
     """The number that a text is in a form that it fits."""
+    text = with_plain_digits(text)
     bare = re.sub(rf"(?<=[\d\s]){SIDE}$", "", text.strip())
     plain = re.sub(r"[^\d.,'’eE+−-]", "", re.sub(CURRENCY, "", bare))
     if form.thousands:

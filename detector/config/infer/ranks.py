@@ -15,6 +15,7 @@ from detector.config.infer.vocabulary import (
     ENTITY_RANKS,
     EVENT_WORDS,
     ID_WORDS,
+    KNOWN,
     MEASURE_WORDS,
     NEVER_TIME_WORDS,
     OTHER_TIME_WORDS,
@@ -44,8 +45,10 @@ def id_rank(column: Column) -> int | None:
     plain = not column.decimal or (column.ascending and not set(column.words) & MEASURE_WORDS)
     if column.says_id or (about and not column.time and plain and not column.spaced):
         return 1
+    if plain and not column.spaced and _is_number_of(column):
+        return 1
     described = set(column.last_words) & (ATTRIBUTE_WORDS - TEXT_WORDS)  # a channel
-    if column.types != {str} or column.spaced or column.decimal or column.time or described:
+    if column.types != {str} or column.spaced or column.decimal or column.time or column.clock or described:
         return None
     # Its name says nothing: its values must be made to tell events apart, not only happen to differ.
     if column.random:
@@ -59,6 +62,14 @@ def _only_events(column: Column) -> bool:
     return all(
         word in ID_WORDS or word in EVENT_WORDS or word in plain or word.isdigit() for word in column.words
     )
+
+
+def _is_number_of(column: Column) -> bool:
+    """Whether the name is an identifier of something unknown: číslo PU, JPKID."""
+    if not column.words or column.noun in KNOWN:
+        return False
+    first, last = column.words[0], column.words[-1]
+    return first in ID_WORDS or (last not in KNOWN and last.endswith("id"))
 
 
 def time_rank(column: Column) -> tuple[Any, ...] | None:

@@ -202,6 +202,9 @@ def _pieces(word: str) -> tuple[str, ...]:
         return (known,)
     if whole is not None and len(whole) <= _PIECES_MAX:
         return whole
+    if ord(word[0]) in _THAI:  # what it is comes first
+        first = next((word[:end] for end in range(len(word) - 1, 1, -1) if word[:end] in KNOWN), "")
+        return (first, word.removeprefix(first)) if first else (word,)
     if shortest == 2:  # also here the last part says what it is
         heads: Iterable[str] = (word[start:] for start in range(1, len(word) - 1) if word[start:] in KNOWN)
     else:
@@ -214,7 +217,8 @@ def _other_form(word: str) -> str:
     """The known word that this one is a form of: the same beginning, and only a few letters behind it."""
     for stem, behind in _STEMS:
         for end in range(len(word), len(word) - behind - 1, -1):
-            if end >= stem and (known := _beginnings().get(word[:end])):
+            known = _beginnings().get(word[:end], "") if end >= stem else ""
+            if known and not (word.endswith("ed") and known.endswith("er")):  # played is no player
                 return known
     return ""
 

@@ -12,7 +12,7 @@ import math
 import re
 from typing import Any
 
-from detector.config.numbers import CURRENCY, GROUPS, SIDE, SIGN
+from detector.config.numbers import CURRENCY, GROUPS, SIDE, SIGN, with_plain_digits
 from detector.config.tree import NumberForm
 from detector.core.events.rejection import Bad
 from detector.core.events.values import shown, to_float
@@ -55,7 +55,7 @@ class NumberTexts:
             pass
         if len(text) > CHARS_MAX:
             return None
-        found = self._match(" ".join(text.split()))
+        found = self._match(" ".join(with_plain_digits(text).split()))
         if found is None or not (found["whole"] or found["part"]):
             return None
         signs = [sign for sign in (found["open"], *found.group("a", "b", "c", "d", "e")) if sign]

@@ -23,6 +23,7 @@ _MARKS = (
     ("utf-16-be", codecs.BOM_UTF16_BE),
 )
 _HIGH = re.compile(rb"[\x80-\xff]+")
+_GROUPED = re.compile(rb"(?<=[0-9])\xa0(?=[\x00-\x7f])")  # a space that does not break, in a number
 _IN_WORDS_MIN = 0.6  # of the high bytes stand in runs of three and more: another script than Latin
 _SCRIPT_MIN = 0.8  # of the characters beyond ASCII are of the alphabet
 _FREQUENT_MIN = 0.3  # of the letters of a text are the most frequent ones of its language
@@ -67,11 +68,12 @@ def encoding_of(head: bytes) -> tuple[str, int]:
         return ("utf-16-le" if odd > even else "utf-16-be"), 0
     if _decoded(head, "utf-8") is not None:
         return "utf-8", 0
+    head = _GROUPED.sub(b"", head)
     runs = _HIGH.findall(head)
     in_words = sum(len(run) for run in runs if len(run) > 2)
     latin, fit = _of_accents(head)
     if in_words >= _IN_WORDS_MIN * sum(map(len, runs)) or fit < _LATIN_MIN:
-        found = _of_two_bytes(head) or _of_alphabet(head)
+        found = _of_two_bytes(head) or (_of_alphabet(head) if in_words else None)
         if found is not None:
             return found, 0
     return latin, 0
