@@ -131,3 +131,35 @@ def test_names_of_somebody(name: str) -> None:
 @pytest.mark.parametrize("name", ["TRANAMT", "donation", "usd", "payment"])
 def test_names_of_amounts(name: str) -> None:
     assert one_more(name, lambda n: n * 13 % 377 + 0.25).exposure is not None
+
+
+@pytest.mark.parametrize(
+    ("names", "amount"),
+    [
+        (("goods_value", "total"), "total"),
+        (("amount_local", "amount_eur"), "amount_eur"),
+        (("amount_local", "fee"), "amount_local"),
+    ],
+)
+def test_of_several_amounts_it_is_the_whole_in_one_currency(names: tuple[str, ...], amount: str) -> None:
+    events = [
+        {"id": f"k{n}", "time": f"2026-03-01T10:{n // 60:02}:{n % 60:02}Z", "card": f"c{n % 9}"}
+        | {name: round((n * 13 % 377 + 0.25) * (place + 1), 2) for place, name in enumerate(names)}
+        for n in range(300)
+    ]
+    assert inferred(events).exposure == amount
+
+
+def test_the_day_of_something_in_no_order_is_not_the_time() -> None:
+    """Claims came by the second, each with the day of its service, weeks before."""
+    events = [
+        {
+            "claim_id": f"k{n}",
+            "service_date": f"2026-02-{n * 17 % 28 + 1:02}",
+            "received_at": f"2026-03-01T{n // 60:02}:{n % 60:02}:00Z",
+            "member": f"m{n % 9}",
+            "amount": n * 13 % 377 + 0.25,
+        }
+        for n in range(300)
+    ]
+    assert inferred(events).time.path == "received_at"

@@ -36,6 +36,8 @@ from detector.config.tree import MISSING, NumberForm
 AMOUNT_CONCEPTS = ("amount", "value", "total", "stake")  # the surest first
 WHOLE_WORDS = word_set("total grand gross")
 """Of several amounts of one event, the one that has the others in it."""
+LOCAL_WORDS = word_set("local foreign")
+"""Beside an amount in one currency: the same in the currency of the place."""
 _WITH_TAX = word_set("incl including inclusive excl excluding exclusive inc ex with without")
 """Beside a word for taxes: the amount with or without them, not the tax."""
 PRODUCTS_ROWS = 200  # in which a price times a quantity is looked for
@@ -119,6 +121,7 @@ def amount_at_stake(fields: Sequence[Choice], sample: Sample, wanted: str | None
             -len(
                 {concept(word) for word in column.words} & set(AMOUNT_CONCEPTS)
             ),  # total_cost, not total_energy
+            not LOCAL_WORDS.isdisjoint(column.words),  # amount_eur, not amount_local
             bool(set(column.last_words) & IN_WORDS),
             not _is_whole(column),
             column.missing > 0.5,
@@ -233,6 +236,8 @@ def amount_rank(column: Column) -> int | None:
         return None  # cause_value
     if rank == AMOUNT_CONCEPTS.index("total") and counted:
         return None  # Total Flights
+    if rank == AMOUNT_CONCEPTS.index("total") and set(column.words) <= WHOLE_WORDS:
+        return AMOUNT_CONCEPTS.index("value")  # total, beside goods_value
     if rank is None and column.is_side:
         return len(AMOUNT_CONCEPTS)
     if rank is None and column.noun in EVENT_WORDS | CURRENCY_CODES and not set(column.words) & MEASURE_WORDS:

@@ -80,7 +80,7 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
     around = {"value"} - set(column.last_words)  # a record's value, not a value date
     other = bool(names & OTHER_TIME_WORDS - around) and not names & EVENT_WORDS
     if column.time is None:
-        return (column.of_envelope, False, False, True, True, False) if column.step else None
+        return (column.of_envelope, False, False, False, True, True, False) if column.step else None
     names_time = bool(TIME_WORDS & names)
     iso = column.time.format in ("iso8601", "auto")  # auto: the digits of a date and a time of day
     dated = "%" in column.time.format or column.time.format == "date"
@@ -95,7 +95,9 @@ def time_rank(column: Column) -> tuple[Any, ...] | None:
     # Of times that say the same, one of this stream's few years, in which the events are in order.
     plain = not EVENT_WORDS & names, not names_time, not iso, column.years > STREAM_YEARS_MAX
     yearless = "%" in column.time.format and not has_year(column.time.format)
-    first = column.of_envelope, yearless, other, column.time.days
+    # The day of something, in no order, is no better than the exact time at which its record came.
+    loose = (other or column.time.days) and not column.in_order
+    first = column.of_envelope, yearless, loose, other, column.time.days
     return *first, *plain, not column.in_order, not names & {"created"}
 
 
