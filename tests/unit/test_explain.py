@@ -195,6 +195,7 @@ def event(history: float = 0.0, mean: float = 80.0) -> Rows:
         rows.context[:, own.start + 1] = history
         scaled = UNITS.scale(np.array([[mean, 1.0]]))
         rows.context[:, own.start + 2 : own.start + 4] = scaled
+        rows.context[:, own.there(0) : own.there(own.numerics)] = 1.0
     return rows
 
 

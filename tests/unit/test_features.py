@@ -152,7 +152,8 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
     profiled = [kind for kind in profiled if kind.numerics]
     numerics, memories = first.numerics, first.memories
     context = [rows.context[:, kind.columns].astype(np.float64) for kind in layout.kinds]
-    means, upper, lower = np.split(context[0][:, 1 + memories :], 3, axis=1)
+    ends = 1 + memories * (1 + 3 * numerics)
+    means, upper, lower = np.split(context[0][:, 1 + memories : ends], 3, axis=1)
     shift = np.nan_to_num(means[:, :numerics] - means[:, (memories - 1) * numerics :], nan=0.0)
     known = context[0][:, memories : memories + 1] >= 2.0
     at = slice((memories - 1) * numerics, None)
@@ -163,7 +164,8 @@ def compute_by_columns(rows: Rows, layout: Layout) -> NDArray[np.float32]:
     def deviations(kind: KeyKind) -> NDArray[np.float64]:
         own = rows.context[:, kind.columns].astype(np.float64)
         weight = np.repeat(own[:, 1 : 1 + memories], numerics, axis=1)
-        mean, upper, lower = np.split(own[:, 1 + memories :], 3, axis=1)
+        weight *= np.tile(own[:, ends : ends + numerics], memories)
+        mean, upper, lower = np.split(own[:, 1 + memories : ends], 3, axis=1)
         values = rows.numerics if kind is first else rows.numerics - shift
         difference = np.tile(values, memories) - mean
         above = difference > 0.0
@@ -259,8 +261,8 @@ def test_deviations_are_distances_in_the_profiles_own_spreads() -> None:
     weight, mean, upper, lower, population = 6.0, 2.0, 4.0, 0.25, 9.0
     for kind, sides in ((everything, (population, population)), (own, (upper, lower))):
         context = rows.context[:, kind.columns]
-        context[:] = [60.0, weight, weight, mean, mean, sides[0], sides[0], sides[1], sides[1]]
-    rows.context[3, own.columns] = [math.nan, *[0.0] * 8]  # never seen
+        context[:] = [60.0, weight, weight, mean, mean, sides[0], sides[0], sides[1], sides[1], 1.0]
+    rows.context[3, own.columns] = [math.nan, *[0.0] * 9]  # never seen
     rows.numerics[:, 0] = [5.0, 1.0, math.nan, 5.0]
     column = features.names.index("n0 against e0 1d")
     spread_above = math.sqrt((weight * upper + PRIOR_WEIGHT * population) / (weight + PRIOR_WEIGHT))

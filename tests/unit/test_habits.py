@@ -416,11 +416,13 @@ def test_ranges_are_those_of_a_plain_computation(seed: int, kind: int) -> None:
             start = of.variance(-1, 0, upper=upper)
             own = context[start : start + of.numerics].astype(np.float64)
             every = everyone[0 if upper else 1]
-            variance = (weight * own + PRIOR_WEIGHT * every) / (weight + PRIOR_WEIGHT)
+            seen = weight * context[of.there(0) : of.there(of.numerics)].astype(np.float64)
+            variance = (seen * own + PRIOR_WEIGHT * every) / (seen + PRIOR_WEIGHT)
             expected[side, : of.numerics] += sign * Z * np.sqrt(variance)
+            expected[side, : of.numerics][seen < OWN_HISTORY_MIN] = np.nan
         everybodys = context[LAYOUT.kinds[0].means(-1)][: of.numerics].astype(np.float64)
         least = everybodys - Z * np.sqrt(everyone[1].astype(np.float64))
-        positive = mean > 0.0
+        positive = mean >= 0.0
         positive[: of.numerics] |= least >= 0.0
         expected[0, positive & (expected[0] < 0.0)] = 0.0
         np.testing.assert_array_equal(found, units.restore(expected), strict=True)

@@ -58,6 +58,7 @@ class Plain:
     means: list[float] = field(default_factory=lambda: [math.nan, math.nan])
     upper: list[float] = field(default_factory=lambda: [0.0, 0.0])
     lower: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    there: float = 0.0
 
     def observe(self, time: float, value: float) -> list[float]:
         gap = math.nan if self.last is None else max(0.0, time - self.last)
@@ -66,9 +67,13 @@ class Plain:
                 count * 0.5 ** (gap / half_life)
                 for count, half_life in zip(self.counts, HALF_LIVES_S, strict=True)
             ]
-        before = [gap, *self.counts, *self.means, *self.upper, *self.lower]
+        before = [gap, *self.counts, *self.means, *self.upper, *self.lower, self.there]
         self.last = time if self.last is None else max(self.last, time)
-        for h, count in enumerate(self.counts):
+        counts, there = self.counts, self.there
+        self.there += ((not math.isnan(value)) - there) / (counts[-1] + 1)
+        self.counts = [count + 1 for count in counts]
+        for h, events in enumerate(counts):
+            count = events * there
             if not math.isnan(value):
                 if math.isnan(self.means[h]):
                     self.means[h] = value
@@ -85,7 +90,6 @@ class Plain:
                 for sides, here in ((self.upper, step > 0), (self.lower, step <= 0)):
                     square = 2 * step * step if here else 0.0
                     sides[h] = (1 - share) * sides[h] + share * (1 - share) * square
-            self.counts[h] = count + 1
         return before
 
 
@@ -401,3 +405,18 @@ def test_what_is_admitted_later_counts_in_the_mean_once() -> None:
     assert profiles.hashed == rows_hash(
         *(profiles.to_state().rows()[name] for name in ("keys", "last", "stats"))
     )
+
+
+def test_a_value_that_is_seldom_there_is_followed_by_the_events_that_have_it() -> None:
+    """A way in km is there in one of four expenses; its mean stayed at the first one, and its spread at 0."""
+    ways = [30.0, 90.0, 60.0, 120.0] * 10
+    events = [
+        (5, START_S + 60.0 * (4 * n + k), way if k == 0 else math.nan)
+        for n, way in enumerate(ways)
+        for k in range(4)
+    ]
+    sparse = observe(table(), events)[-4]
+    dense = observe(table(), [one for one in events if not math.isnan(one[2])])[-1]
+    assert sparse[-1] == pytest.approx(0.25, abs=0.01)
+    assert dense[-1] == 1.0
+    np.testing.assert_allclose(sparse[3:-1], dense[3:-1], rtol=0.05)

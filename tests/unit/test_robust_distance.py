@@ -53,7 +53,8 @@ def with_history(count: float, seed: int = 0) -> tuple[Layout, Rows]:
         context = rows.context[:, layout.kinds[number].columns]
         context[:, 1:4] = count
         context[:, 4:7] = known[:, None]
-        context[:, 7:] = 0.25
+        context[:, 7:-1] = 0.25
+        context[:, -1] = 1.0
     return layout, rows
 
 
@@ -182,6 +183,7 @@ def test_a_value_is_compared_with_what_is_usual_in_its_category() -> None:
     product = layout.kind_of(1)
     rows.context[:, product.count(-1)] = 500.0
     rows.context[:, product.mean(-1, 0)] = usual
+    rows.context[:, product.there(0)] = 1.0
     part, features = fitted(layout, rows)
     probe = rows.take(slice(0, 3)).copy()
     probe.numerics[:, 0] = np.arcsinh([20.0, 20.0, 2.0])

@@ -87,8 +87,8 @@ def test_it_says_why_it_is_that_severe() -> None:
     standing = Standing(4.3, 0.06, 3)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
         "rare: about 1 normal event in 20,000 is as unusual, mainly for the amount and earlier unusual "
-        "events of this card; severity medium compares alerts by that alone, lowered from critical, "
-        "because many of the last ones were critical"
+        "events of this card; severity medium, lowered from critical, "
+        "as many of the last alerts were critical"
     )
     alone = summed([VALUE], standing=Standing(9.0, 0.001, 3), severity=3)["severity"]
     assert "about 1 normal event in 1,000,000,000 is as unusual" in alone
@@ -96,8 +96,8 @@ def test_it_says_why_it_is_that_severe() -> None:
     usual = summed([VALUE], standing=Standing(2.0, 1.0, 0), severity=0)["severity"]
     assert usual.endswith("nearly all of the last alerts were rarer")
     assert summed([VALUE], standing=Standing(3.0, 0.95, 0))["severity"] == (
-        "rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity medium "
-        "compares alerts by that alone, raised from low, because few of the last ones were medium"
+        "rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity medium, "
+        "raised from low, as few of the last alerts were medium"
     )
 
 
@@ -105,8 +105,8 @@ def test_it_says_why_it_is_that_severe() -> None:
 def test_it_says_what_the_severity_means(severity: int, said: str) -> None:
     standing = Standing(3.0, 0.7, severity)
     assert summed([VALUE], standing=standing, severity=severity)["severity"] == (
-        f"rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity {said} "
-        "compares alerts by that alone: 70 % of the last alerts were rarer"
+        f"rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity {said}: "
+        "70 % of the last alerts were rarer"
     )
 
 
@@ -155,8 +155,8 @@ def test_what_nothing_is_told_of_is_named_and_how_usual_it_is() -> None:
     published, standing = Published(Totals(case=1, sum=250.0, largest=250.0), 1), Standing(4.0, 0.34, 1)
     told = SUMMARY.make([VALUE], [], EVIDENCE, (12.0, 85.0), published, standing, [known], shares=shares)
     assert told["sentences"][-2] == (
-        "otherwise: category food (as 4 % of its events), channel chip (90 %) "
-        "and shop corner (known to this card for 3 days)"
+        "otherwise: category food (as 4 % of its events); "
+        "as usual: channel chip and shop corner (known to this card for 3 days)"
     )
 
 

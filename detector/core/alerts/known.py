@@ -267,7 +267,8 @@ class Ranges:
         if not kind.numerics or not weight >= OWN_HISTORY_MIN:
             return None
         ends = np.full((2, self._numerics), np.nan)
-        starts = (kind.mean(-1, 0), kind.variance(-1, 0, upper=True), kind.variance(-1, 0, upper=False))
+        variances = (kind.variance(-1, 0, upper=upper) for upper in (True, False))
+        starts = kind.mean(-1, 0), *variances, kind.there(0)
         write: Any = _ends
         everyone = self._middle, self._everyone
         write(self._context, starts, weight, everyone, self._shift, kind.numerics, ends)
@@ -283,8 +284,9 @@ def _ends(
     Parameters
     ----------
     context : (width,) float32
-    starts : three int
-        First columns of the means, of the upper and of the lower variances, in the longest memory.
+    starts : four int
+        First columns of the means, of the upper and of the lower variances, in the longest memory, and of the
+        shares of the key's events that have a numeric.
     everyone : (J,) and (2, J) float32
         Everybody's means and variances: upper, then lower.
     shift : (J,) float64
@@ -292,12 +294,15 @@ def _ends(
     """
     means, variances = everyone
     for j in range(numerics):
+        seen = weight * np.float64(context[starts[3] + j])
+        if not seen >= OWN_HISTORY_MIN:
+            continue
         mean = np.float64(context[starts[0] + j]) + shift[j]
         for side in range(2):
             own, every = np.float64(context[starts[2 - side] + j]), np.float64(variances[1 - side, j])
-            variance = (weight * own + PRIOR_WEIGHT * every) / (weight + PRIOR_WEIGHT)
+            variance = (seen * own + PRIOR_WEIGHT * every) / (seen + PRIOR_WEIGHT)
             ends[side, j] = mean + (Z if side else -Z) * math.sqrt(variance)
-        if mean > 0.0 or np.float64(means[j]) - Z * math.sqrt(np.float64(variances[1, j])) >= 0.0:
+        if mean >= 0.0 or np.float64(means[j]) - Z * math.sqrt(np.float64(variances[1, j])) >= 0.0:
             ends[0, j] = max(ends[0, j], 0.0)
 
 

@@ -212,11 +212,11 @@ def _deviation(layout: Layout, columns: Sequence[Column], places: Sequence[int])
 
     Entities' profiles follow values less the population's shift, see `population_shift`.
     """
-    table = np.zeros((len(columns), 6), dtype=np.int64)
+    table = np.zeros((len(columns), 7), dtype=np.int64)
     for row, column in zip(table, columns, strict=True):
         kind, j, h = _kind(column), column.place, column.memory
         variances = [kind.variance(h, j, upper=upper) for upper in (True, False)]
-        row[:] = j, kind.count(h), kind.mean(h, j), *variances, kind.left is not None
+        row[:] = j, kind.count(h), kind.mean(h, j), *variances, kind.left is not None, kind.there(j)
     numbers = np.array(places, dtype=np.int64)
 
     def fill(rows: Rows, inputs: Floats) -> None:
@@ -229,10 +229,10 @@ def _deviation(layout: Layout, columns: Sequence[Column], places: Sequence[int])
 
 def _ratio(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
     """Ratios to the mean of a profile on one side, 0 without a history; see `ratios`."""
-    table = np.zeros((len(columns), 4), dtype=np.int64)
+    table = np.zeros((len(columns), 5), dtype=np.int64)
     for row, column in zip(table, columns, strict=True):
         kind, j, h = _kind(column), column.place, column.memory
-        row[:] = j, kind.count(h), kind.mean(h, j), column.side
+        row[:] = j, kind.count(h), kind.mean(h, j), column.side, kind.there(j)
     numbers = np.array(places, dtype=np.int64)
 
     def fill(rows: Rows, inputs: Floats) -> None:

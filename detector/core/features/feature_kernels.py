@@ -57,15 +57,15 @@ def deviations(
         Of the population's means.
     prior : (n, 2 J) float32
         The population's variances: upper, then lower.
-    table : (D, 6) int64
+    table : (D, 7) int64
         Column of numerics; columns of context: weight, mean, upper and lower variance; whether to subtract
-        the shift.
+        the shift; column of the share of that weight which had the numeric.
     """
     numbers = numerics.shape[1]
     for row in range(len(inputs)):
         for d in range(len(table)):
             j = table[d, 0]
-            weight = np.float64(context[row, table[d, 1]])
+            weight = np.float64(context[row, table[d, 1]]) * np.float64(context[row, table[d, 6]])
             level = shift[row, j] if table[d, 5] else 0.0
             difference = numerics[row, j] - level - np.float64(context[row, table[d, 2]])
             side = 0 if difference > 0.0 else 1
@@ -100,9 +100,10 @@ def ratios(numerics: Any, context: Any, shift: Any, table: Any, places: Any, inp
     context : (n, width) float32
     shift : (n, J) float64
         Of the population's means.
-    table : (D, 4) int64
+    table : (D, 5) int64
         Column of numerics; columns of context: weight, mean; 1: how much larger, -1: how much smaller, 0:
-        both, smaller is negative. Rows of one mean follow each other.
+        both, smaller is negative; column of the share of that weight which had the numeric. Rows of one mean
+        follow each other.
     """
     for row in range(len(inputs)):
         value_of, mean_of, value, ratio = -1, -1, 0.0, 0.0
@@ -112,6 +113,7 @@ def ratios(numerics: Any, context: Any, shift: Any, table: Any, places: Any, inp
                 value_of, value = j, _log_size(numerics[row, j] - shift[row, j])
             if mean_at != mean_of:
                 mean_of, weight = mean_at, np.float64(context[row, table[d, 1]])
+                weight *= np.float64(context[row, table[d, 4]])
                 ratio = 0.0
                 if weight > 0.0:
                     ratio = value - _log_size(np.float64(context[row, mean_at]))

@@ -62,13 +62,13 @@ class KeyKind:
 
     @property
     def stop(self) -> int:
-        return self._compared_until + (self.right is not None)
+        return self._compared_until + self.numerics + (self.right is not None)
 
     @property
     def age(self) -> int:
         """Column of the seconds since the key was first seen, of pairs only; 0: never."""
         assert self.right is not None
-        return self._compared_until
+        return self._compared_until + self.numerics
 
     @property
     def columns(self) -> slice:
@@ -92,6 +92,10 @@ class KeyKind:
     def variance(self, memory: int, numeric: int, *, upper: bool) -> int:
         """Column of a numeric's variance above or below its mean."""
         return self.mean(memory, numeric) + (1 if upper else 2) * self.memories * self.numerics
+
+    def there(self, numeric: int) -> int:
+        """Column of the share of the key's events that have a numeric."""
+        return self._compared_until + numeric
 
     def means(self, memory: int) -> slice:
         """Columns of all means in a memory."""

@@ -1,8 +1,9 @@
 """Profiles of one kind of key: what each card, merchant or pair of them usually does.
 
 A slot of the table (see `key_table`) holds, per half-life, a decayed count and, per numeric, a decayed mean
-and two variances, of values above the mean and of values below. Amounts are skewed: one spread for both sides
-would hide extremes on the long side or exaggerate them on the short side.
+and two variances, of values above the mean and of values below; and per numeric the share of the key's events
+that have it. Amounts are skewed: one spread for both sides would hide extremes on the long side or exaggerate
+them on the short side.
 
 Rules
     - An event sees the row as it was just before the event; then the row is updated with it. This goes event
@@ -57,11 +58,14 @@ class ProfileTable(HashedTable):
     aged : bool
         Whether to follow how long each key has been known.
 
-    Notes ----- `observe` writes context rows, float32 of `width` = 1 + H + 3 H J columns: seconds since the
-    key was last seen (NaN: never), decayed counts per half-life, means (H x J; NaN before the first value),
-    upper variances (H x J), lower variances (H x J). An upper variance is twice the mean square of the steps
-    above the mean, so that both variances equal the usual one for symmetric values. If `aged`, one more
-    column has the seconds since the key was first seen, 0 if never.
+    Notes
+    -----
+    `observe` writes context rows, float32 of `width` = 1 + H + 3 H J + J columns: seconds since the key was
+    last seen (NaN: never), decayed counts per half-life, means (H x J; NaN before the first value), upper
+    variances (H x J), lower variances (H x J), the share of the key's events that have each numeric (J). An
+    upper variance is twice the mean square of the steps above the mean, so that both variances equal the
+    usual one for symmetric values. If `aged`, one more column has the seconds since the key was first seen, 0
+    if never.
     """
 
     def __init__(
@@ -75,9 +79,9 @@ class ProfileTable(HashedTable):
     ) -> None:
         self.half_lives_s = np.asarray(half_lives_s, dtype=np.float64)
         self.numerics = numerics
-        self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics) + aged
+        self.width = 1 + len(self.half_lives_s) * (1 + 3 * numerics) + numerics + aged
         memories = len(self.half_lives_s)
-        self._compared = slice(memories, memories * (1 + 3 * numerics))
+        self.compared = slice(memories, memories * (1 + 3 * numerics))  # of a row: means and variances
         self._aged = aged
         self._clip_spreads = clip_spreads
         super().__init__(self.width - 1, keys_max, np.float32)
@@ -176,7 +180,7 @@ class ProfileTable(HashedTable):
         """Replace one key's means and variances, (3 H J,)."""
         slot = find_slot(self._keys, np.uint64(key))
         if slot >= 0:
-            self._stats[slot, self._compared] = compared
+            self._stats[slot, self.compared] = compared
             self._hash_again()
 
     def counts(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
@@ -195,15 +199,15 @@ class ProfileTable(HashedTable):
         slots = np.flatnonzero((self._keys != 0) & (self._times >= since) & young)
         compared = np.zeros((3, memories * self.numerics), dtype=np.float32)
         compared[0] = np.nan
-        self._stats[slots, self._compared] = compared.reshape(-1)
+        self._stats[slots, self.compared] = compared.reshape(-1)
         self._hash_again()
 
     def move(self, factors: NDArray[np.float64], steps: NDArray[np.float64]) -> None:
         """Express means and variances of all keys in other units, `factors` (J,), and add `steps` (J,)."""
         used = np.flatnonzero(self._keys)
-        compared = self._stats[used, self._compared]
+        compared = self._stats[used, self.compared]
         move(compared, len(self.half_lives_s), factors, steps)
-        self._stats[used, self._compared] = compared
+        self._stats[used, self.compared] = compared
         self._hash_again()
 
 
@@ -265,9 +269,12 @@ def _learn_values(
 ) -> None:
     """Move one memory's means and variances by an event's `values` (J,), where they are not NaN.
 
+    A numeric's own weight is that of the events that had it.
+
     `priors` (2 J,): the population's variances, upper then lower.
     """
     numerics = len(values)
+    there = memories * (1 + 3 * numerics)
     for j in range(numerics):
         value = values[j]
         if math.isnan(value):
@@ -275,7 +282,17 @@ def _learn_values(
         mean_at = memories + memory * numerics + j
         upper_at = mean_at + memories * numerics
         places = mean_at, upper_at, upper_at + memories * numerics
-        _learn(row, places, value, weight, (priors[j], priors[numerics + j]), clip, follows)
+        _learn(row, places, value, weight * row[there + j], (priors[j], priors[numerics + j]), clip, follows)
+
+
+@numba.njit(cache=True, inline="always")
+def _count_there(row: Any, memories: int, weight: Any, values: Any) -> None:
+    """Move the shares of events that have each numeric; `weight`: events before, in the longest memory."""
+    numerics = len(values)
+    for j in range(numerics):
+        at = memories * (1 + 3 * numerics) + j
+        there = 0.0 if math.isnan(values[j]) else 1.0
+        row[at] += (there - row[at]) / (weight + 1.0)
 
 
 @numba.njit(cache=True)
@@ -322,10 +339,12 @@ def _observe(
             row[-1] += gap
         context[event, 1:] = row
         last[slot] = times[event] if new else max(last[slot], times[event])
+        before = row[memories - 1]
         for h in range(memories):
             weight = row[h]
             _learn_values(row, h, memories, weight, values[event], prior_variances, clip_spreads, follows)
             row[h] = weight + 1.0
+        _count_there(row, memories, before, values[event])
         hashed[0] += row_hash(keys, last_words, stats_words, slot)
 
 
@@ -353,11 +372,12 @@ def _learn_again(
     numerics = values.shape[1]
     memories = (context.shape[1] - 1) // (1 + 3 * numerics)
     compared = memories * (1 + 3 * numerics)
-    row[memories:compared] = context[0, 1 + memories : 1 + compared]
+    row[memories : compared + numerics] = context[0, 1 + memories : 1 + compared + numerics]
     for event in range(len(values)):
         for h in range(memories):
             weight = context[event, 1 + h]
             _learn_values(row, h, memories, weight, values[event], prior_variances, clip_spreads, False)
+        _count_there(row, memories, context[event, memories], values[event])
     hashed[0] += row_hash(keys, last_words, stats_words, slot)
 
 
@@ -383,6 +403,9 @@ def _admit(
         hashed[0] -= row_hash(keys, last_words, stats_words, slot)
         row = stats[slot]
         for h in range(memories):
-            weight = max(row[h] - np.float32(1.0), np.float32(0.0))  # it is counted already
-            _learn_values(row, h, memories, weight, values[event], prior_variances, clip_spreads, False)
+            _learn_values(row, h, memories, row[h], values[event], prior_variances, clip_spreads, False)
+        for j in range(values.shape[1]):  # the event is counted already, without its values
+            if not math.isnan(values[event, j]):
+                at = memories * (1 + 3 * values.shape[1]) + j
+                row[at] = min(row[at] + 1.0 / max(row[memories - 1], np.float32(1.0)), 1.0)
         hashed[0] += row_hash(keys, last_words, stats_words, slot)

@@ -206,7 +206,7 @@ class Profiles:
             Event time from which on the other units came, s.
         """
         if len(before):
-            self._tables[0].compare_with(EVERYTHING, before[len(self._layout.half_lives_s) :])
+            self._tables[0].compare_with(EVERYTHING, before[self._tables[0].compared])
         for kind, table in zip(self._layout.kinds, self._tables, strict=True):
             if kind.numerics and kind.left is not None:
                 table.forget_young(since)
@@ -256,7 +256,7 @@ class Profiles:
         compared = rows.context[known, kind.compared]
         move(compared, memories, factors, steps)
         usual = compared[:, (memories - 1) * numerics : memories * numerics]
-        means = before[memories:].reshape(3, memories, numerics)[0]
+        means = before[self._tables[0].compared].reshape(3, memories, numerics)[0]
         shift = means[0] - means[-1]  # what was the population's before
         for j in range(numerics):
             moved = rows.numerics[known, j] - usual[:, j]

@@ -106,7 +106,7 @@ TEXTS = {
     "first_time_ever": "first time {meeting} for anybody",
     "first_time_young": "first time {meeting} for {this}; others were first seen there {ago}, {events} since",
     "one_of": "{contact}; {this} meets a new one in 1 of {events} events",
-    "one_of_often": "{contact}, as in {share} of its events",
+    "one_of_often": "{contact}; {this} meets a new one in {share} of its events",
     "first_times": "first time for {this}: {meetings}; it meets a new {noun} in 1 of {events} events",
     "ever": " (never seen with anybody)",
     "first_contact": "first time {meeting} was {ago}, {events} before this one",
@@ -204,11 +204,11 @@ TEXTS = {
     "rank_above": "rarer than {share} of the last alerts",
     "rank_below": "{share} of the last alerts were rarer",
     "rank_last": "nearly all of the last alerts were rarer",
-    "severity_fits": "severity {severity} compares alerts by that alone: {rank}",
-    "severity_raised": "severity {severity} compares alerts by that alone, raised from {fitting}, because "
-    "few of the last ones were {severity}",
-    "severity_lowered": "severity {severity} compares alerts by that alone, lowered from {fitting}, because "
-    "many of the last ones were {fitting}",
+    "severity_fits": "severity {severity}: {rank}",
+    "severity_raised": "severity {severity}, raised from {fitting}, as few of the last alerts were "
+    "{severity}",
+    "severity_lowered": "severity {severity}, lowered from {fitting}, as many of the last alerts were "
+    "{fitting}",
     "severity_random": "severity {severity}: chosen at random, not for its score",
     "part_value": "{label}",
     "part_contact": "{label}",
@@ -238,6 +238,8 @@ TEXTS = {
     "rest": "otherwise: {things}",
     "rest_first": "{one} (as {share} of its events)",
     "rest_share": "{one} ({share})",
+    "rest_usual": "as usual: {things}",
+    "rest_both": "{rest}; {usual}",
     # Headline, and where the evidence lies.
     "one": "{noun} {value}",
     "wave": "{noun} {value} ({main})",

@@ -15,6 +15,7 @@ from detector.core.alerts.words.words import DAY_S, Words, ago
 
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
 ALL_MAX = 0.005  # a smaller share is none
+REST_USUAL = 0.3  # share of the main entity's events from which a category is told as usual
 
 
 class OwnShare(NamedTuple):
@@ -74,15 +75,23 @@ class Headlines:
         return listed(told) if told else None
 
     def rest(self, categories: Sequence[OwnShare], met: Sequence[Met], entities: Values) -> str | None:
-        """Categories and entities of the event beside its evidence; None without any."""
-        told = [
+        """Categories and entities of the event beside its evidence, the usual ones last; None without any."""
+        new = [one for one in met if one.found.new or one.found.age_s < DAY_S]
+        known = [one for one in met if one not in new]
+        seldom = [one for one in categories if one.share < REST_USUAL]
+        told = self._met(new, entities) + [
             TEXTS["rest_share" if place else "rest_first"].format(
                 one=self.one(one.name, one.value), share=percent(one.share)
             )
-            for place, one in enumerate(categories)
+            for place, one in enumerate(seldom)
         ]
-        told += self._met(met, entities)
-        return TEXTS["rest"].format(things=listed(told)) if told else None
+        usual = [self.one(one.name, one.value) for one in categories if one not in seldom]
+        usual += self._met(known, entities)
+        parts = {"rest": listed(told), "rest_usual": listed(usual)}
+        said = [TEXTS[text].format(things=things) for text, things in parts.items() if things]
+        return (
+            TEXTS["rest_both"].format(rest=said[0], usual=said[1]) if len(said) > 1 else "".join(said) or None
+        )
 
     def _met(self, met: Sequence[Met], entities: Values) -> list[str]:
         return [

@@ -406,7 +406,7 @@ class Sentences:
         if not len(amounts):
             text = TEXTS["window"].format(events=events(count), window=window)
         else:
-            told = "window_list" if len(amounts) <= LISTED_MAX else "window_sum"
+            told = "window_list" if len(amounts) == count <= LISTED_MAX else "window_sum"
             text = TEXTS[told if many else "window_dear"].format(
                 events=events(count),
                 window=window,
