@@ -57,7 +57,7 @@ def run(events: int, seed: int = 4) -> Found:
             found.look(one.topic, (one.key or b"") + (one.value or b"") + repr(one.headers).encode())
     written = log_file.getvalue()
     found.look("log lines", written.encode(), written.count("\n"))
-    build, about = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once"}
+    build, about = {"version": "1", "python": "3"}, {"model": "0", "delivery": "exactly_once", "shadow": ""}
     page, _ = renderer(TelemetryCollector(made.telemetry, build, about))(False)
     found.look("bytes of metrics", page, len(page))
     for stored in made.store.objects.values():

@@ -48,7 +48,7 @@ Lines = Sequence[tuple[int, bytes]]
 
 
 def settings_of(**changes: Any) -> ModelPart:
-    model = {"barriers": BARRIERS, "labels": LABELS, **changes.pop("model", {})}
+    model = {"barriers": BARRIERS, "labels": LABELS, "seed": 1, **changes.pop("model", {})}
     return part(model=model, **changes)
 
 
