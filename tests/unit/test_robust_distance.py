@@ -39,7 +39,7 @@ def fitted(layout: Layout, rows: Rows) -> tuple[RobustDistance, Features]:
 
 
 def distances(part: RobustDistance, features: Features, rows: Rows) -> np.ndarray:
-    return part.distances(features.compute(rows))
+    return part.distances(features.compute(rows), part.known(rows))
 
 
 def with_history(count: float, seed: int = 0) -> tuple[Layout, Rows]:
@@ -193,12 +193,26 @@ def test_a_value_is_compared_with_what_is_usual_in_its_category() -> None:
     assert (dear > 10.0 * fuelled).all()
 
 
+def test_a_value_that_its_key_never_had_counts_in_full() -> None:
+    """Its deviation is 0, as there is nothing to compare it with; so nobody would see it."""
+    layout, rows = with_history(count=50.0)
+    part, features = fitted(layout, rows)
+    probe = rows.take(slice(0, 2)).copy()
+    probe.numerics[:] = 4.0
+    own = layout.kinds[1]
+    probe.context[:, own.columns][:, 4:7] = 4.0
+    probe.context[1, own.there(0)] = 0.0
+    probe.context[1, own.columns][4:7] = np.nan
+    had, never = distances(part, features, probe)
+    assert (never > 1.8 * had).all()
+
+
 def test_a_rows_distances_do_not_depend_on_the_others() -> None:
     layout, rows = with_history(count=3.0)
     part, features = fitted(layout, rows)
     inputs = features.compute(rows)
-    together = part.distances(inputs)
-    alone = np.concatenate([part.distances(inputs[i : i + 1]) for i in range(64)])
+    together, known = part.distances(inputs, part.known(rows)), part.known(rows)
+    alone = np.concatenate([part.distances(inputs[i : i + 1], known[i : i + 1]) for i in range(64)])
     assert np.array_equal(together[:64], alone)
 
 
@@ -211,7 +225,8 @@ def test_it_continues_from_its_state() -> None:
     for one in (part, other):
         one.learn(inputs[:100])
         one.update(rows, inputs)
-    assert np.array_equal(part.distances(inputs), other.distances(inputs))
+    known = part.known(rows)
+    assert np.array_equal(part.distances(inputs, known), other.distances(inputs, known))
 
 
 def test_values_are_summed_in_the_order_of_the_rows() -> None:
@@ -240,6 +255,7 @@ def residents(count: float = 30.0) -> tuple[Layout, Rows, np.ndarray]:
         kind = layout.kinds[number]
         for memory in range(kind.memories):
             rows.context[:, kind.count(memory)] = np.where(away, 0.0, count) if number == 1 else count
+            rows.context[:, kind.there(0) : kind.there(kind.numerics)] = 1.0
             rows.context[:, kind.mean(memory, 0)] = 0.0
             rows.context[:, kind.mean(memory, 1)] = known
             for upper in (True, False):
@@ -256,10 +272,13 @@ def test_what_is_constant_for_each_customer_says_nothing_of_its_events() -> None
     own = {n for n in where if (kind := features.columns[n].kind) is not None and kind.left == 0}
     elsewhere = inputs.copy()
     elsewhere[:, [n for n in where if n not in own]] *= 0.5  # another home, and another terminal's customers
-    np.testing.assert_allclose(part.distances(inputs), part.distances(elsewhere), rtol=0, atol=1e-3)
+    known = part.known(rows)
+    np.testing.assert_allclose(
+        part.distances(inputs, known), part.distances(elsewhere, known), rtol=0, atol=1e-3
+    )
     moved = inputs.copy()
     moved[:, sorted(own)] += 20.0  # spreads from where the customer always was
-    assert (part.distances(moved)[~away] > part.distances(inputs)[~away]).all()
+    assert (part.distances(moved, known)[~away] > part.distances(inputs, known)[~away]).all()
 
 
 def test_a_new_customers_home_is_strange_beyond_all_others() -> None:

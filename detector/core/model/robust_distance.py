@@ -113,7 +113,13 @@ class RobustDistance:
         key = [-1 if c.kind is None or c.kind.left is None else c.kind.left for _, c in numbered]
         self._numeric = np.where(self._is_value | compared, place, -1)
         self._key = np.where(compared, np.array(key, dtype=np.int64), -1)
-        self._counts = [features.count_column(layout.kind_of(e)) for e in range(layout.compared_keys)]
+        kinds = [layout.kind_of(key) for key in range(layout.compared_keys)]
+        self._counts = np.array([kind.count(-1) for kind in kinds], dtype=np.int64)
+        there = [
+            [kind.there(j) if j < kind.numerics else -1 for j in range(len(layout.numerics))]
+            for kind in kinds
+        ]
+        self._there = np.array(there, dtype=np.int64).reshape(len(kinds), len(layout.numerics))
         self._moments = Moments(len(layout.numerics), memory_events)
         self._centre = np.zeros(self.columns)
         self._inside = np.zeros(self.columns)  # distance from the centre that does not count
@@ -210,13 +216,18 @@ class RobustDistance:
         self._set_space(space)
         return True
 
-    def known(self, inputs: NDArray[np.float32]) -> Doubles:
-        """How far the history of each event's keys counts, (n, K), in [0, 1): count / (count + 1)."""
-        known: Doubles = -np.expm1(-inputs[:, self._counts].astype(np.float64))
+    def known(self, rows: Rows) -> Doubles:
+        """How far the history of each event's keys counts for each numeric, (n, K, J), in [0, 1).
+
+        That is count / (count + 1) of the key's events that had it; 0 where it is not followed.
+        """
+        counts = rows.context[:, self._counts, None].astype(np.float64)
+        seen = np.where(self._there >= 0, counts * rows.context[:, self._there], 0.0)
+        known: Doubles = seen / (seen + 1.0)
         return known
 
-    def distances(self, inputs: NDArray[np.float32], known: Doubles | None = None) -> Doubles:
-        """Weighted root mean square of the scaled columns, (n, SCALES); `known` as of the inputs."""
+    def distances(self, inputs: NDArray[np.float32], known: Doubles) -> Doubles:
+        """Weighted root mean square of the scaled columns, (n, SCALES); `known` of the same events."""
         distances = np.empty((len(inputs), SCALES))
         _distances(
             inputs,
@@ -224,7 +235,7 @@ class RobustDistance:
             self._centre,
             self._inside,
             self._squared_scales,
-            self.known(inputs) if known is None else known,
+            known,
             self._explained,
             self._values,
             self._missing,
@@ -233,8 +244,8 @@ class RobustDistance:
         )
         return distances
 
-    def points(self, inputs: NDArray[np.float32], known: Doubles | None = None) -> NDArray[np.float32]:
-        """Scaled and weighted columns, (n, P): asinh of spreads from the median; `known` as of the inputs.
+    def points(self, inputs: NDArray[np.float32], known: Doubles) -> NDArray[np.float32]:
+        """Scaled and weighted columns, (n, P): asinh of spreads from the median; `known` of the same events.
 
         The logarithm far out keeps one extreme column from hiding the others.
         """
@@ -247,7 +258,7 @@ class RobustDistance:
             space.centre,
             space.inside,
             space.spread,
-            self.known(inputs) if known is None else known,
+            known,
             space.explained,
             self._values,
             self._missing,
@@ -316,8 +327,8 @@ def _weight(known: Any, explained: Any, value: int, weight: float) -> float:
     most = 0.0
     for key in range(len(explained)):
         share = explained[key, value]
-        most = max(most, known[key] * share)
-        if share >= 1.0 and known[key] > 0.0:
+        most = max(most, known[key, value] * share)
+        if share >= 1.0 and known[key, value] > 0.0:
             return 0.0
     return 1.0 - most
 
@@ -351,8 +362,8 @@ def _distances(
         Of the columns among the inputs.
     inside : (P,)
         Distance from the centre that does not count.
-    known : (n, K)
-        How far each key's history counts, in [0, 1].
+    known : (n, K, J)
+        How far each key's history counts for each numeric, in [0, 1].
     explained : (K, J)
         1: the value is constant for each key.
     values : (P,)

@@ -82,7 +82,7 @@ class RobustPart(ScorePart):
         return cls(setup) if there and not shape_decides(setup.layout) else None
 
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
-        known = self._distance.known(inputs)
+        known = self._distance.known(rows)
         distances = np.empty((len(inputs), self.columns))
         distances[:, :SCALES] = self._distance.distances(inputs, known)
         distances[:, SCALES] = np.log1p(self._nearest.distances(self._distance.points(inputs, known)))
@@ -105,7 +105,7 @@ class RobustPart(ScorePart):
     def refit(self, fit: Fit) -> None:
         self._distance.update(fit.sample.rows, fit.inputs)
         moved = self._distance.move(keep=self._nearest.approximate)
-        points = self._distance.points(fit.inputs, self._distance.known(fit.inputs))
+        points = self._distance.points(fit.inputs, self._distance.known(fit.sample.rows))
         self._nearest.fit(points[fit.fitted], points[fit.measured], afresh=moved)
 
     def succeed(self, before: Self, core: Core) -> None:
