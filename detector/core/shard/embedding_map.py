@@ -85,7 +85,7 @@ class Steadied:
 
     before: str  # name of its checkpoint
     shared: int  # clusters
-    shift: float  # mean distance that they moved, by events
+    shift: float  # root mean square of the distance that they moved, by events: the turn makes it least
     unturned: float  # the same without the turn
 
 
@@ -228,7 +228,9 @@ def _moved(
     """How far shared clusters moved, with the turn and without it."""
     old, weights = before.placed[there], sizes.astype(np.float64)
     total = max(float(weights.sum()), 1.0)
-    shifts = [float(weights @ np.linalg.norm(points - old, axis=1)) / total for points in (turned, placed)]
+    shifts = [
+        math.sqrt(float(weights @ np.square(points - old).sum(axis=1)) / total) for points in (turned, placed)
+    ]
     return Steadied(before=before.name, shared=len(there), shift=shifts[0], unturned=shifts[1])
 
 
