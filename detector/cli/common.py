@@ -72,7 +72,7 @@ Since = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Only what was published since, such as 2026-03-01T08:00Z, or 2h: as long ago.",
+        help="Only what was published since, such as 2026-03-01T08:00Z, or 2h for two hours ago.",
         show_default=False,
     ),
 ]

@@ -35,7 +35,7 @@ def diff(
         str | None,
         typer.Option(
             metavar="TIME",
-            help="Of two services: only events since, such as 2026-03-01T08:00Z, or 2h: as long ago.",
+            help="Of two services: only events since, such as 2026-03-01T08:00Z, or 2h for two hours ago.",
             show_default=False,
         ),
     ] = None,

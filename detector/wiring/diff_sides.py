@@ -103,7 +103,7 @@ class Positions(Protocol):
 
 
 def shared_spans(groups: Sequence[Positions], since_s: float | None) -> dict[int, range]:
-    """Of each partition, the offsets that all groups have committed."""
+    """By partition, the offsets that every group has committed."""
     log, spans = groups[0], dict[int, range]()
     for number in range(log.partitions_count()):
         start = log.beginning(number) if since_s is None else log.offset_at(number, since_s)

@@ -14,12 +14,13 @@ from detector.core.state import pack, unpack
 EVENTS = 4096
 
 
-def layout_of(entities: list[str], numerics: int) -> Layout:
+def layout_of(entities: list[str], numerics: int, categories: int = 0) -> Layout:
     schema = {
         "id": "id",
         "time": {"path": "time"},
         "entities": [{"name": name, "path": name} for name in entities],
-        "fields": [{"name": f"x{j}", "path": f"x{j}", "type": "numeric"} for j in range(numerics)],
+        "fields": [{"name": f"x{j}", "path": f"x{j}", "type": "numeric"} for j in range(numerics)]
+        + [{"name": f"c{c}", "path": f"c{c}", "type": "categorical"} for c in range(categories)],
     }
     return Layout(Event.model_validate(schema), FeaturesConfig())
 
@@ -165,16 +166,7 @@ def test_a_missing_value_is_no_distance_and_no_zero() -> None:
 
 def test_a_value_is_compared_with_what_is_usual_in_its_category() -> None:
     """A unit of a car wash costs ten times as much as one of diesel, and is no anomaly."""
-    schema = {
-        "id": "id",
-        "time": {"path": "time"},
-        "entities": [{"name": "card", "path": "card"}],
-        "fields": [
-            {"name": "price", "path": "price", "type": "numeric"},
-            {"name": "product", "path": "product", "type": "categorical"},
-        ],
-    }
-    layout = Layout(Event.model_validate(schema), FeaturesConfig())
+    layout = layout_of(["card"], 1, categories=1)
     rng = np.random.default_rng(5)
     rows = empty_rows(EVENTS, layout)
     wash = rng.random(EVENTS) < 0.02

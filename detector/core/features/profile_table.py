@@ -236,6 +236,12 @@ def move(
 
 
 @numba.njit(cache=True, inline="always")
+def _there(memories: int, numerics: int) -> int:
+    """First column of a row's shares of events that have each numeric, behind means and variances."""
+    return memories * (1 + 3 * numerics)
+
+
+@numba.njit(cache=True, inline="always")
 def _learn(
     row: Any, places: Any, value: Any, weight: Any, priors: Any, clip_spreads: float, follows: bool
 ) -> None:
@@ -274,7 +280,7 @@ def _learn_values(
     `priors` (2 J,): the population's variances, upper then lower.
     """
     numerics = len(values)
-    there = memories * (1 + 3 * numerics)
+    there = _there(memories, numerics)
     for j in range(numerics):
         value = values[j]
         if math.isnan(value):
@@ -288,11 +294,10 @@ def _learn_values(
 @numba.njit(cache=True, inline="always")
 def _count_there(row: Any, memories: int, weight: Any, values: Any) -> None:
     """Move the shares of events that have each numeric; `weight`: events before, in the longest memory."""
-    numerics = len(values)
-    for j in range(numerics):
-        at = memories * (1 + 3 * numerics) + j
+    first = _there(memories, len(values))
+    for j in range(len(values)):
         there = 0.0 if math.isnan(values[j]) else 1.0
-        row[at] += (there - row[at]) / (weight + 1.0)
+        row[first + j] += (there - row[first + j]) / (weight + 1.0)
 
 
 @numba.njit(cache=True)
@@ -371,8 +376,8 @@ def _learn_again(
     row = stats[slot]
     numerics = values.shape[1]
     memories = (context.shape[1] - 1) // (1 + 3 * numerics)
-    compared = memories * (1 + 3 * numerics)
-    row[memories : compared + numerics] = context[0, 1 + memories : 1 + compared + numerics]
+    stop = _there(memories, numerics) + numerics
+    row[memories:stop] = context[0, 1 + memories : 1 + stop]
     for event in range(len(values)):
         for h in range(memories):
             weight = context[event, 1 + h]
@@ -404,8 +409,9 @@ def _admit(
         row = stats[slot]
         for h in range(memories):
             _learn_values(row, h, memories, row[h], values[event], prior_variances, clip_spreads, False)
+        first = _there(memories, values.shape[1])
         for j in range(values.shape[1]):  # the event is counted already, without its values
             if not math.isnan(values[event, j]):
-                at = memories * (1 + 3 * values.shape[1]) + j
-                row[at] = min(row[at] + 1.0 / max(row[memories - 1], np.float32(1.0)), 1.0)
+                share = row[first + j] + 1.0 / max(row[memories - 1], np.float32(1.0))
+                row[first + j] = min(share, 1.0)
         hashed[0] += row_hash(keys, last_words, stats_words, slot)

@@ -106,7 +106,7 @@ class RobustDistance:
         numbered = [(place, column) for place, column in enumerate(features.columns) if column.robust]
         self.columns = len(numbered)  # P
         self._places = np.array([place for place, _ in numbered], dtype=np.int64)
-        # Numeric of each value and of each comparison, key of each comparison; -1 for others.
+        # Of each column: its numeric, if it is a value or a comparison; and a comparison's key. -1: none.
         self._is_value = np.array([column.source == "value" for _, column in numbered], dtype=bool)
         compared = np.array([column.source in ("deviation", "ratio") for _, column in numbered], dtype=bool)
         place = np.array([column.place for _, column in numbered], dtype=np.int64)

@@ -92,8 +92,9 @@ class Alerting:
     @property
     def unusual(self) -> float:
         """Score from which on profiles do not keep an event. It does not depend on segments."""
-        known = self._segments is not None and np.isfinite(self._threshold)
-        return self._segments.base if self._segments is not None and known else self.threshold
+        if self._segments is None or not np.isfinite(self._threshold):
+            return self.threshold
+        return self._segments.base
 
     def gauges(self) -> dict[str, float]:
         """Numbers for the metrics."""
