@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.features import feature_kernels
-from detector.core.features.habit_tables import SHORT_S
+from detector.core.features.feature_kernels import MEETING_TIME, PACE_TIME
+from detector.core.features.habit_tables import MEETINGS_S, SHORT_S
 from detector.core.features.habits import BINS
 from detector.core.features.layout import DAY_S, Habit, KeyKind, Layout
 from detector.core.features.profiles import population_shift, population_variances
@@ -100,9 +101,17 @@ def _unusual(layout: Layout) -> Iterator[Column]:
             yield Column(
                 name=f"{name} pace {spelled}", source="pace", habit=pace, memory=memory, unusual=True
             )
-    for bins in layout.habits:
-        if bins.name in BINS and bins.key is not None:
-            yield Column(name=layout.surprise_of(bins), source="bins", habit=bins, unusual=True)
+    for habit in layout.habits:
+        if habit.name in BINS and habit.key is not None:
+            yield Column(name=layout.surprise_of(habit), source="bins", habit=habit, unusual=True)
+        elif habit.name == "repeats" and habit.key is not None:
+            name = f"amount of {layout.key_name(habit.key)} again"
+            yield Column(name=name, source="repeat", habit=habit, unusual=True)
+        elif habit.contact is not None and habit.key is not None:
+            met = layout.entities[0 if habit.key else habit.contact]
+            for memory, spelled in enumerate(("1h", "1d")):
+                name = f"{layout.key_name(habit.key)} new {met} {spelled}"
+                yield Column(name=name, source="meeting", habit=habit, memory=memory, unusual=True)
     novelty = layout.habit_of("novelty", 0)
     for place, kind in enumerate(layout.contacts):
         yield Column(
@@ -242,19 +251,39 @@ def _ratio(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> 
     return fill
 
 
-def _pace(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+def _paces(name: str, short_s: Sequence[float], time: float) -> Source:
     """How far a key's count in a short memory is above what its own rate lets expect; see `paces`."""
-    everything = layout.habit_of("pace", None)
-    assert everything is not None
-    table = np.zeros((len(columns), 3), dtype=np.int64)
+
+    def source(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+        table = np.zeros((len(columns), 3), dtype=np.int64)
+        for row, column in zip(table, columns, strict=True):
+            assert column.habit is not None
+            everything = layout.habit_of(name, None, contact=column.habit.contact)
+            assert everything is not None
+            row[:] = column.habit.start, everything.start, column.memory
+        numbers = np.array(places, dtype=np.int64)
+        ratios = np.array(short_s) / layout.half_lives_s[-1]
+
+        def fill(rows: Rows, inputs: Floats) -> None:
+            feature_kernels.paces(rows.context, table, ratios, time, numbers, inputs)
+
+        return fill
+
+    return source
+
+
+def _repeat(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    """-log of the share of events that repeat an amount as soon, in nats; 0 where none is repeated."""
+    table = np.zeros((len(columns), 2), dtype=np.int64)
     for row, column in zip(table, columns, strict=True):
         assert column.habit is not None
-        row[:] = column.habit.start, everything.start, column.memory
+        repeated = layout.habit_of("repeated", column.habit.key)
+        assert repeated is not None
+        row[:] = column.habit.start, repeated.start
     numbers = np.array(places, dtype=np.int64)
-    ratios = np.array(SHORT_S) / layout.half_lives_s[-1]
 
     def fill(rows: Rows, inputs: Floats) -> None:
-        feature_kernels.paces(rows.context, table, ratios, numbers, inputs)
+        feature_kernels.repeats(rows.context, table, numbers, inputs)
 
     return fill
 
@@ -399,7 +428,9 @@ SOURCES: dict[str, Source] = {
     "deviation": _deviation,
     "ratio": _ratio,
     "surprise": _surprise,
-    "pace": _pace,
+    "pace": _paces("pace", SHORT_S, PACE_TIME),
+    "meeting": _paces("meetings", MEETINGS_S, MEETING_TIME),
+    "repeat": _repeat,
     "bins": _bins,
     "novelty": _novelty,
     "whereabouts": _whereabouts,

@@ -39,6 +39,8 @@ HABIT_PRIOR = 2.0
 PACE_SHAPE = 4.0
 # Time, in half-lives of the long memory, in which a key that was never seen before is expected once.
 PACE_TIME = 1.0 / 60.0
+# The same where only events are counted that meet an entity for the first time.
+MEETING_TIME = 1.0 / 4.0
 # With a check for division by 0, loops are not vectorised; nothing here divides by 0.
 _compiled = numba.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -218,7 +220,7 @@ def swap(
 
 
 @_compiled
-def paces(context: Any, table: Any, ratios: Any, places: Any, inputs: Any) -> None:
+def paces(context: Any, table: Any, ratios: Any, time: float, places: Any, inputs: Any) -> None:
     """Write how far short counts are above what the keys' rates let expect, into columns `places` (D,).
 
     The expected count is the key's rate in the long memory times the short memory, times how much busier
@@ -232,13 +234,15 @@ def paces(context: Any, table: Any, ratios: Any, places: Any, inputs: Any) -> No
         First column of the key's pace and of that of everything; number of the short memory.
     ratios : (memories,) float64
         Short half-lives over the long one.
+    time
+        In which a key that was never seen before is expected once, in half-lives of the long memory.
     """
     shorts = len(ratios)
     for row in range(len(inputs)):
         for d in range(len(table)):
             own, everything, memory = table[d, 0], table[d, 1], table[d, 2]
-            expected = _expected(context, row, own, memory, ratios)
-            usual = _expected(context, row, everything, memory, ratios)
+            expected = _expected(context, row, own, memory, ratios, time)
+            usual = _expected(context, row, everything, memory, ratios, time)
             count = np.float64(context[row, own + memory])
             others = max(np.float64(context[row, everything + memory]) - count, 0.0)
             share = context[row, own + shorts] / max(context[row, everything + shorts], np.float32(1.0))
@@ -296,6 +300,28 @@ def novelties(context: Any, there: Any, table: Any, places: Any, inputs: Any) ->
 
 
 @_compiled
+def repeats(context: Any, table: Any, places: Any, inputs: Any) -> None:
+    """Write how rarely the key repeats an amount as soon, in nats, into columns `places` (D,) of `inputs`.
+
+    0 where the event repeats none. The key's share of repeats is shrunk to everybody's.
+
+    Parameters
+    ----------
+    table : (D, 2) int64
+        First columns of what the event repeats (`RepeatsTable`), and of how often the key does.
+    """
+    for row in range(len(inputs)):
+        for d in range(len(table)):
+            repeat, own = table[d, 0], table[d, 1]
+            both = np.float64(context[row, own + 1]) + HABIT_PRIOR * np.float64(context[row, repeat + 2])
+            if math.isnan(context[row, repeat + 1]) or both <= 0.0:
+                inputs[row, places[d]] = 0.0
+                continue
+            share = both / (np.float64(context[row, own]) + HABIT_PRIOR)
+            inputs[row, places[d]] = np.float64(context[row, repeat]) - math.log(min(share, 1.0))
+
+
+@_compiled
 def heats(context: Any, table: Any, places: Any, inputs: Any) -> None:
     """Write how much hotter keys are than their number of events lets expect, into columns `places` (D,).
 
@@ -315,19 +341,19 @@ def heats(context: Any, table: Any, places: Any, inputs: Any) -> None:
             if heat <= 0.0:
                 inputs[row, places[d]] = 0.0
                 continue
-            share = _expected(context, row, table[d, 2], 0, ratios)
-            share /= _expected(context, row, table[d, 3], 0, ratios)
+            share = _expected(context, row, table[d, 2], 0, ratios, PACE_TIME)
+            share /= _expected(context, row, table[d, 3], 0, ratios, PACE_TIME)
             expected = np.float64(context[row, table[d, 1]]) * min(share, 1.0)
             inputs[row, places[d]] = max(math.log((1.0 + heat) / (1.0 + expected)), 0.0)
 
 
 @_compiled
-def _expected(context: Any, row: int, start: int, memory: int, ratios: Any) -> Any:
+def _expected(context: Any, row: int, start: int, memory: int, ratios: Any, time: float) -> Any:
     """Count that a short memory would hold at the rate of the long one."""
     shorts = len(ratios)
     count = np.float64(context[row, start + shorts])
     observed = np.float64(context[row, start + shorts + 1])
-    return (count + 1.0) / (observed + PACE_TIME) * ratios[memory]
+    return (count + 1.0) / (observed + time) * ratios[memory]
 
 
 @_compiled

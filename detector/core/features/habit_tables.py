@@ -12,6 +12,7 @@ nothing is learned. No fast-math and no threads: equal bytes on equal machines.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -25,6 +26,8 @@ from detector.core.state import row_hash
 DECAYED_FROM = 1e-3
 SHORT_S = (300.0, 3600.0)
 """Half-lives of a pace's short memories: 5 minutes and an hour, in which cards are tested and shops hit."""
+MEETINGS_S = (3600.0, 86_400.0)
+"""Those of meetings: an hour and a day, in which one device opens many accounts."""
 
 Keys = NDArray[np.uint64]
 Times = NDArray[np.float64]
@@ -58,9 +61,9 @@ class PaceTable(HabitTable):
     key, without the bias that a count alone has while the key is young.
     """
 
-    def __init__(self, long_s: float, keys_max: int) -> None:
-        super().__init__(len(SHORT_S) + 2, long_s, keys_max, np.float64)
-        self._rates = np.log(2.0) / np.array([*SHORT_S, long_s])
+    def __init__(self, long_s: float, keys_max: int, short_s: Sequence[float] = SHORT_S) -> None:
+        super().__init__(len(short_s) + 2, long_s, keys_max, np.float64)
+        self._rates = np.log(2.0) / np.array([*short_s, long_s])
 
     def observe(self, keys: Keys, times: Times, context: Context) -> None:
         """Write counts of the short memories, of the long one, and the time, (n, 4); learn n events."""

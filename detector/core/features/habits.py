@@ -7,6 +7,10 @@
     novelty   how often what it meets is new to it: other entities, categories
     places    where it is usually seen, for each field that is a place
     moves     where it was last seen, likewise
+    meetings  how often it meets an entity that is new to it, usually and just now: devices of a card, cards
+              at a device
+    repeats   when it last had this amount
+    repeated  how often its amounts come again
 
 A habit has a slice of the context row; `layout` says where. `habit_tables` and `place_tables` say what the
 slice holds. To add one: its width and keys in `layout`, what its table sees of an event here, and columns in
@@ -22,11 +26,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.habit_tables import BinsTable, NoveltyTable, PaceTable
+from detector.core.features.habit_tables import MEETINGS_S, BinsTable, NoveltyTable, PaceTable
 from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import DAY_S, Habit, Layout
+from detector.core.features.levels import LevelsTable
+from detector.core.features.pairs import pair_keys
 from detector.core.features.place_tables import MovesTable, PlacesTable
+from detector.core.features.repeat_tables import RepeatsTable
 from detector.core.features.rows import ZEROS_MAX, Rows
+from detector.core.mixing import mixed
 
 HOUR_S = 3600.0
 BINS = {"hours": 24, "days": 7, "zeros": ZEROS_MAX + 1}
@@ -48,17 +56,22 @@ class Habits:
     def __init__(self, layout: Layout, config: FeaturesConfig) -> None:
         self._layout = layout
         self._tables = [_table(habit, layout, config) for habit in layout.habits]
+        # Number of the contact with each other entity.
+        self._contact_of = {kind.right: number for number, kind in enumerate(layout.contacts)}
 
     @property
     def tables(self) -> list[KeyTable]:
         """All tables, one for each habit of the layout."""
         return list(self._tables)
 
-    def of_main(self) -> list[KeyTable]:
-        """Tables of habits of the main entity."""
-        return [
-            table for habit, table in zip(self._layout.habits, self._tables, strict=True) if habit.key == 0
-        ]
+    def of_main(self) -> tuple[list[KeyTable], list[KeyTable]]:
+        """Tables of habits of the main entity: of its keys, and of its pairs."""
+        of_keys: list[KeyTable] = []
+        of_pairs: list[KeyTable] = []
+        for habit, table in zip(self._layout.habits, self._tables, strict=True):
+            if habit.key == 0:
+                (of_pairs if isinstance(table, RepeatsTable) else of_keys).append(table)
+        return of_keys, of_pairs
 
     def __len__(self) -> int:
         """Keys held, of all habits."""
@@ -77,30 +90,29 @@ class Habits:
         """
         if not self._tables:
             return
-        everything, keys = np.ones(len(rows), dtype=np.uint64), rows.keys()
+        everything, keys, new = np.ones(len(rows), dtype=np.uint64), rows.keys(), self._new(rows)
         seen: dict[str, NDArray[Any]] = {
             "hours": np.floor(rows.clocks / HOUR_S).astype(np.int64) % BINS["hours"],
             "days": (np.floor(rows.clocks / DAY_S).astype(np.int64) + EPOCH_DAY) % BINS["days"],
             "zeros": rows.zeros.astype(np.int64),
-            "novelty": self._new(rows),
+            "novelty": new,
         }
+        amounts = self._amounts(rows)
         for habit, table in zip(self._layout.habits, self._tables, strict=True):
             key = everything if habit.key is None else keys[:, habit.key]
-            context = rows.context[:, habit.columns]
-            if apart and isinstance(table, (PlacesTable, MovesTable)):
-                for i in range(len(rows)):
-                    one = slice(i, i + 1)
-                    copied, own = table.apart(key[one])
-                    copied.observe(own, rows.times[one], rows.points[one, habit.point], context[one])
-                continue
-            if apart:
-                table, key = table.apart(key)
-            if isinstance(table, PaceTable):
-                table.observe(key, rows.times, context)
-            elif isinstance(table, (PlacesTable, MovesTable)):
-                table.observe(key, rows.times, rows.points[:, habit.point], context)
-            else:
-                table.observe(key, rows.times, seen[habit.name], context)
+            if habit.contact is not None:
+                key = np.where(new[:, self._contact_of[habit.contact]], key, np.uint64(0))
+            elif habit.name == "repeats":
+                key = pair_keys(key, amounts)
+            elif habit.name == "repeated":
+                repeats = self._layout.habit_of("repeats", habit.key)
+                assert repeats is not None
+                key = np.where(amounts == 0, np.uint64(0), key)
+                seen["repeated"] = ~np.isnan(rows.context[:, repeats.start + 1, None])
+            values = () if habit.name not in seen else (seen[habit.name],)
+            if habit.point is not None:
+                values = (rows.points[:, habit.point],)
+            _observe(table, key, rows.times, values, rows.context[:, habit.columns], apart=apart)
 
     def _new(self, rows: Rows) -> NDArray[np.bool_]:
         """Which contacts of the main entity are new to it, (n, M); a missing one is not."""
@@ -111,6 +123,15 @@ class Habits:
             new[:, column] = np.isnan(rows.context[:, kind.gap]) & (keys[:, kind.right] != 0)
         return new
 
+    def _amounts(self, rows: Rows) -> NDArray[np.uint64]:
+        """Hash of each row's amount (n,); 0: none, or nothing."""
+        exposure = self._layout.exposure
+        if exposure is None:
+            return np.zeros(len(rows), dtype=np.uint64)
+        values = np.ascontiguousarray(rows.numerics[:, exposure])
+        there = ~np.isnan(values) & (values != 0.0)
+        return np.where(there, mixed(values.view(np.uint64)), np.uint64(0))
+
     def to_state(self) -> dict[str, Any]:
         return tables_to_state(self._tables)
 
@@ -118,10 +139,32 @@ class Habits:
         load_tables(self._tables, state)
 
 
+def _observe(
+    table: Any, keys: NDArray[np.uint64], times: NDArray[Any], values: tuple[Any, ...], context: Any, *, apart: bool
+) -> None:
+    """Let a table see n events; with `apart` each as the next one, and nothing is learned."""
+    if not apart:
+        table.observe(keys, times, *values, context)
+    elif isinstance(table, LevelsTable):
+        for i in range(len(keys)):
+            one = slice(i, i + 1)
+            copied, own = table.apart(keys[one])
+            copied.observe(own, times[one], *(value[one] for value in values), context[one])
+    else:
+        copied, own = table.apart(keys)
+        copied.observe(own, times, *values, context)
+
+
 def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
     long_s, keys_max = config.half_lives[-1], 1 if habit.key is None else config.entities_max
     if habit.name == "pace":
         return PaceTable(long_s, keys_max)
+    if habit.name == "meetings":
+        return PaceTable(long_s, keys_max, MEETINGS_S)
+    if habit.name == "repeats":
+        return RepeatsTable(long_s, config.pairs_max)
+    if habit.name == "repeated":
+        return NoveltyTable(1, long_s, keys_max)
     if habit.point is not None:
         return (PlacesTable if habit.name == "places" else MovesTable)(long_s, keys_max)
     if habit.name in BINS:

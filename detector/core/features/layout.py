@@ -163,6 +163,7 @@ class Habit:
     start: int
     width: int
     point: int | None = None  # of Rows.points, in habits of places
+    contact: int | None = None  # column of the other entity of a pair, in habits of meetings
 
     @property
     def columns(self) -> slice:
@@ -214,7 +215,7 @@ class Layout:
         self.kinds = self._kinds()
         self._kinds_by = {(kind.left, kind.right): kind for kind in self.kinds}
         self.habits = self._habits()
-        self._habits_by = {(habit.name, habit.key, habit.point): habit for habit in self.habits}
+        self._habits_by = {(habit.name, habit.key, habit.point, habit.contact): habit for habit in self.habits}
         self.heats = self._heats()
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
@@ -281,9 +282,11 @@ class Layout:
         """The kind with these key columns."""
         return self._kinds_by[left, right]
 
-    def habit_of(self, name: str, key: int | None, point: int | None = None) -> Habit | None:
-        """The habit of this name, key and place; None if there is none."""
-        return self._habits_by.get((name, key, point))
+    def habit_of(
+        self, name: str, key: int | None, point: int | None = None, contact: int | None = None
+    ) -> Habit | None:
+        """The habit of this name, key, place and contact; None if there is none."""
+        return self._habits_by.get((name, key, point, contact))
 
     def share_columns(self, category: int) -> tuple[int, int, int, int]:
         """Columns of counts in the longest memory: of everything, a category, the main entity, both.
@@ -299,24 +302,29 @@ class Layout:
     def _habits(self) -> tuple[Habit, ...]:
         """Paces of each entity, other habits of the main one, and the same of everything to compare with.
 
-        For each field that is a place: usual places of the main entity, moves of every entity.
+        For each field that is a place: usual places of the main entity, moves of every entity. For each other
+        entity: how often the main one meets a new one of it, and that a new main one. For each entity: how
+        often an amount comes again.
         """
         if not self.entities:
             return ()
+        entities = range(len(self.entities))
         plan: list[tuple[str, int | None, int]] = [("pace", None, 4)]
-        plan += [("pace", e, 4) for e in range(len(self.entities))]
+        plan += [("pace", e, 4) for e in entities]
         bins = ["hours", "days", *(["zeros"] if self.exposure is not None else [])]
         plan += [(name, key, 2) for name in bins for key in (None, 0)]
         if self.exposure is not None:
             plan += [("zeros", len(self.entities) + c, 2) for c in range(len(self.categories))]
+            plan += [("repeats", e, 3) for e in entities] + [("repeated", e, 2) for e in entities]
         plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
-        whole = [(*one, None) for one in plan]
-        of_places = [("places", 0, 2), *(("moves", e, 3) for e in range(len(self.entities)))]
-        by_place = [(*one, place) for place in range(len(self.points)) for one in of_places]
+        whole = [(*one, None, None) for one in plan]
+        of_places = [("places", 0, 2), *(("moves", e, 3) for e in entities)]
+        by_place = [(*one, place, None) for place in range(len(self.points)) for one in of_places]
+        met = [("meetings", key, 4, None, e) for e in entities[1:] for key in (None, 0, e)]
         habits: list[Habit] = []
-        for name, key, width, point in (*whole, *by_place):
+        for name, key, width, point, contact in (*whole, *by_place, *met):
             start = habits[-1].columns.stop if habits else self.kinds[-1].stop
-            habits.append(Habit(name=name, key=key, start=start, width=width, point=point))
+            habits.append(Habit(name=name, key=key, start=start, width=width, point=point, contact=contact))
         return tuple(habits)
 
     def _heats(self) -> tuple[Habit, ...]:
@@ -384,9 +392,10 @@ class Layout:
             columns = slice(own[0], own[-1] + 1)
             if store == "numerics":
                 exposed = self.exposure is not None and columns.start == self.exposure
-                round_ = [h for h in self.habits if h.name == "zeros" and h.key is not None]
-                zeros = tuple(habit.columns for habit in round_ if exposed)
-                yield Group(name=value.name, field=value, numerics=columns, context=zeros)
+                of_amounts = ("zeros", "repeats", "repeated")
+                habits = [h for h in self.habits if h.name in of_amounts and h.key is not None]
+                context = tuple(habit.columns for habit in habits if exposed)
+                yield Group(name=value.name, field=value, numerics=columns, context=context)
             elif store == "texts":
                 yield Group(name=value.name, field=value, texts=columns)
             else:
@@ -400,11 +409,12 @@ class Layout:
                 )
 
     def _about(self, column: int) -> tuple[slice, ...]:
-        """What is known of a key: its own profile, its pace, its pairs with the main entity."""
+        """What is known of a key: its own profile, its pace, its pairs and meetings with the main entity."""
         own = [kind.columns for kind in self.kinds if kind.left == column and kind.right is None]
         paces = [habit.columns for habit in self._habits_of(column) if habit.name == "pace"]
         pairs = [kind.columns for kind in self.kinds if kind.right == column]
-        return (*own, *paces, *pairs)
+        met = [habit.columns for habit in self.habits if habit.contact == column and habit.key is not None]
+        return (*own, *paces, *pairs, *met)
 
     def _habits_of(self, key: int) -> list[Habit]:
         return [habit for habit in self.habits if habit.key == key]

@@ -8,9 +8,13 @@ share is interpolated.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Self
 
 import numba
+import numpy as np
+
+from detector.core.features.habit_tables import HabitTable, Keys
 
 LEVELS = 10
 # Level 0 ends at about 60 m, nearer is the same place. The last is 16,000 km, or as many km/h.
@@ -18,6 +22,31 @@ FIRST = 1.0 / 16.0
 # Events that everybody's share counts as in a key's own.
 OWN_PRIOR = 8.0
 _compiled = numba.njit(cache=True, nogil=True)
+
+
+class LevelsTable(HabitTable):
+    """A table beside the levels of all its keys, and the time of the latest event.
+
+    These are doubles: one event would not change a float that counts many.
+    """
+
+    def __init__(self, columns: int, long_s: float, keys_max: int) -> None:
+        super().__init__(columns, long_s, keys_max)
+        self._everyone = np.zeros(LEVELS + 1)
+
+    def apart(self, keys: Keys) -> tuple[Self, Keys]:
+        """Copy as `KeyTable.apart` does, for one event: a second one would see what it taught of everyone."""
+        assert len(keys) == 1
+        table, own = super().apart(keys)
+        table._everyone = self._everyone.copy()
+        return table, own
+
+    def to_state(self) -> Any:
+        return {"everyone": self._everyone.copy(), "table": super().to_state()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state["table"])
+        self._everyone = state["everyone"].copy()
 
 
 @_compiled
@@ -53,3 +82,12 @@ def _reached(counts: Any, level: float) -> float:
     inside = level - below
     reached: float = (1.0 - inside) * counts[below] + inside * counts[below + 1]
     return reached
+
+
+@_compiled
+def decay_all(everyone: Any, time: float, rate: float) -> None:
+    """Decay the levels of all events up to a time; the last number is the time they are of."""
+    kept = math.exp(-max(0.0, time - everyone[-1]) * rate)
+    for i in range(LEVELS):
+        everyone[i] *= kept
+    everyone[-1] = max(everyone[-1], time)

@@ -25,16 +25,24 @@ Moves
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.habit_tables import Context, HabitTable, Keys, Times
+from detector.core.features.habit_tables import Context, Keys, Times
 from detector.core.features.key_table import enter
-from detector.core.features.levels import FIRST, LEVELS, count, level_of, share_of_all, share_of_own
+from detector.core.features.levels import (
+    FIRST,
+    LEVELS,
+    LevelsTable,
+    count,
+    decay_all,
+    level_of,
+    share_of_all,
+    share_of_own,
+)
 from detector.core.state import row_hash
 
 PLACES = 4
@@ -51,32 +59,7 @@ Points = NDArray[np.float32]
 """Unit vectors (n, 3), NaN: missing."""
 
 
-class _WithEveryone(HabitTable):
-    """A table beside the levels of all its keys, and the time of the latest event.
-
-    These are doubles: one event would not change a float that counts many.
-    """
-
-    def __init__(self, columns: int, long_s: float, keys_max: int) -> None:
-        super().__init__(columns, long_s, keys_max)
-        self._everyone = np.zeros(LEVELS + 1)
-
-    def apart(self, keys: Keys) -> tuple[Self, Keys]:
-        """Copy as `KeyTable.apart` does, for one event: a second one would see what it taught of everyone."""
-        assert len(keys) == 1
-        table, own = super().apart(keys)
-        table._everyone = self._everyone.copy()
-        return table, own
-
-    def to_state(self) -> Any:
-        return {"everyone": self._everyone.copy(), "table": super().to_state()}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        super().load(state["table"])
-        self._everyone = state["everyone"].copy()
-
-
-class PlacesTable(_WithEveryone):
+class PlacesTable(LevelsTable):
     """Usual places, each with a decayed count and the mean of its points, and levels of earlier distances."""
 
     def __init__(self, long_s: float, keys_max: int) -> None:
@@ -91,7 +74,7 @@ class PlacesTable(_WithEveryone):
         self._update(_places, self._everyone, self._rate, keys, times, points, context)
 
 
-class MovesTable(_WithEveryone):
+class MovesTable(LevelsTable):
     """Latest places."""
 
     def __init__(self, long_s: float, keys_max: int) -> None:
@@ -118,15 +101,6 @@ def square(row: Any, at: int, point: Any, of: int) -> float:
 def way_km(squared: float) -> float:
     """Way over the earth between two points, given by `square`, km."""
     return 2.0 * EARTH_KM * math.asin(min(1.0, 0.5 * math.sqrt(squared)))
-
-
-@numba.njit(cache=True)
-def decay_all(everyone: Any, time: float, rate: float) -> None:
-    """Decay the levels of all events up to a time; the last number is the time they are of."""
-    kept = math.exp(-max(0.0, time - everyone[-1]) * rate)
-    for i in range(LEVELS):
-        everyone[i] *= kept
-    everyone[-1] = max(everyone[-1], time)
 
 
 @numba.njit(cache=True, error_model="numpy")

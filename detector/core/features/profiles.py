@@ -183,7 +183,9 @@ class Profiles:
             return [], []
         kinds = list(zip(self._layout.kinds, self._tables, strict=True))
         own: list[KeyTable] = [table for kind, table in kinds if kind.left == 0 and kind.right is None]
-        return [*own, *self._habits.of_main()], [table for kind, table in kinds if kind.right is not None]
+        pairs: list[KeyTable] = [table for kind, table in kinds if kind.right is not None]
+        of_keys, of_pairs = self._habits.of_main()
+        return [*own, *of_keys], [*pairs, *of_pairs]
 
     # --- shifts of the stream ------------------------------------------------------------------------------
 

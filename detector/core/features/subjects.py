@@ -31,7 +31,9 @@ def _subject(layout: Layout, column: Column) -> str:
     habit = column.habit
     if habit is not None and habit.point is not None:
         return layout.points[habit.point].name
-    if habit is not None and habit.name == "zeros":
+    if habit is not None and habit.contact is not None:
+        return layout.entities[habit.contact]
+    if habit is not None and habit.name in ("zeros", "repeats"):
         assert layout.exposure is not None
         return layout.numerics[layout.exposure].name
     if column.kind is not None:

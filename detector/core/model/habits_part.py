@@ -51,7 +51,7 @@ SAMPLED_MIN = 1024
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
 LEAST = 0.1
 SHORTEST = 1e-9  # a shorter history, in events, is none
-SURPRISES = ("surprise", "bins", "novelty", "whereabouts")
+SURPRISES = ("surprise", "bins", "novelty", "whereabouts", "repeat")
 
 
 class HabitsPart(ScorePart):
