@@ -9,6 +9,7 @@
     moves     where it was last seen, likewise
     meetings  how often it meets an entity that is new to it, usually and just now: devices of a card, cards
               at a device
+    sums      how much its amounts come to, usually and just now
     repeats   when it last had this amount
     repeated  how often its amounts come again
 
@@ -26,7 +27,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.habit_tables import MEETINGS_S, BinsTable, NoveltyTable, PaceTable
+from detector.core.features.habit_tables import (
+    HOUR_AND_DAY_S,
+    BinsTable,
+    NoveltyTable,
+    PaceTable,
+    SumsTable,
+    sizes_of,
+)
 from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import DAY_S, Habit, Layout
 from detector.core.features.levels import LevelsTable
@@ -97,6 +105,8 @@ class Habits:
             "zeros": rows.zeros.astype(np.int64),
             "novelty": new,
         }
+        if self._layout.exposure is not None:
+            seen["sums"] = sizes_of(rows.numerics[:, self._layout.exposure])
         amounts = self._amounts(rows)
         for habit, table in zip(self._layout.habits, self._tables, strict=True):
             key = everything if habit.key is None else keys[:, habit.key]
@@ -140,7 +150,13 @@ class Habits:
 
 
 def _observe(
-    table: Any, keys: NDArray[np.uint64], times: NDArray[Any], values: tuple[Any, ...], context: Any, *, apart: bool
+    table: Any,
+    keys: NDArray[np.uint64],
+    times: NDArray[Any],
+    values: tuple[Any, ...],
+    context: Any,
+    *,
+    apart: bool,
 ) -> None:
     """Let a table see n events; with `apart` each as the next one, and nothing is learned."""
     if not apart:
@@ -160,7 +176,9 @@ def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
     if habit.name == "pace":
         return PaceTable(long_s, keys_max)
     if habit.name == "meetings":
-        return PaceTable(long_s, keys_max, MEETINGS_S)
+        return PaceTable(long_s, keys_max, HOUR_AND_DAY_S)
+    if habit.name == "sums":
+        return SumsTable(long_s, keys_max)
     if habit.name == "repeats":
         return RepeatsTable(long_s, config.pairs_max)
     if habit.name == "repeated":

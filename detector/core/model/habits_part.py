@@ -11,7 +11,7 @@ columns themselves decide: each cut would make the next one closer.
 The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight. Events are unusual
 in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). All
 paces say the same, how fast events come: one of k of them is as far by chance k times as often, so log k more
-nats of a pace are usual. A column weighs by what it tells at all (`useful`), and less if others say the same
+nats of a pace are usual. So do all bursts of categories, all meetings, and all sums. A column weighs by what it tells at all (`useful`), and less if others say the same
 (`Overlap`). The surprise of a category that the main entity's history mostly takes away counts as far as
 there is a history: where everybody lives at a rare place, the first events of a card are not strange. What a
 history of n events leaves of it even if all of them had the category, up to log(1 + 1 / n) nats, says only
@@ -20,6 +20,7 @@ that the history is short.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any, ClassVar, Self
@@ -51,6 +52,8 @@ SAMPLED_MIN = 1024
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
 LEAST = 0.1
 SHORTEST = 1e-9  # a shorter history, in events, is none
+# Sources whose columns all say the same: how many events, new contacts or amounts come just now.
+COUNTED = ("pace", "burst", "meeting", "sum")
 SURPRISES = ("surprise", "bins", "novelty", "whereabouts", "repeat")
 
 
@@ -76,8 +79,8 @@ class HabitsPart(ScorePart):
         self._told = np.zeros(len(setup.layout.categories))
         least = [SURPRISE if column.source in SURPRISES else DEVIATE for _, column in numbered]
         self._least = np.array(least).reshape(-1, 2).T
-        paces = np.array([column.source == "pace" for _, column in numbered], dtype=bool)
-        self._usual = np.where(paces, USUAL + np.log(max(paces.sum(), 1)), USUAL)
+        alike = Counter(column.source for _, column in numbered if column.source in COUNTED)
+        self._usual = np.array([USUAL + np.log(max(alike[column.source], 1)) for _, column in numbered])
         pieces = len(QUANTILES) - 1
         self._knots = np.tile(self._least[0], (pieces, 1))  # quantiles of each column, but the last
         self._scales = np.tile(self._least[1], (pieces, 1))  # units of it in a nat, from each of these on
