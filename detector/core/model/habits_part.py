@@ -11,8 +11,8 @@ columns themselves decide: each cut would make the next one closer.
 The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight. Events are unusual
 in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). All
 paces say the same, how fast events come: one of k of them is as far by chance k times as often, so log k more
-nats of a pace are usual. So do all bursts of categories, all meetings, and all sums. A column weighs by what it tells at all (`useful`), and less if others say the same
-(`Overlap`). The surprise of a category that the main entity's history mostly takes away counts as far as
+nats of a pace are usual. So do all bursts of categories, all meetings, and all sums. A column weighs by what
+it tells at all (`useful`), and less if others say the same (`Overlap`). The surprise of a category that the main entity's history mostly takes away counts as far as
 there is a history: where everybody lives at a rare place, the first events of a card are not strange. What a
 history of n events leaves of it even if all of them had the category, up to log(1 + 1 / n) nats, says only
 that the history is short.
@@ -52,6 +52,10 @@ SAMPLED_MIN = 1024
 DEVIATE, SURPRISE = (1.64, 0.41), (2.3, 1.0)
 LEAST = 0.1
 SHORTEST = 1e-9  # a shorter history, in events, is none
+# Nats beyond these that a column counts at most: no sample tells how rare it is to be farther.
+NATS_MAX = 10.0
+# Sources whose columns come second, see `Overlap`.
+SECOND = ("burst", "meeting", "sum", "repeat")
 # Sources whose columns all say the same: how many events, new contacts or amounts come just now.
 COUNTED = ("pace", "burst", "meeting", "sum")
 SURPRISES = ("surprise", "bins", "novelty", "whereabouts", "repeat")
@@ -68,7 +72,8 @@ class HabitsPart(ScorePart):
         numbered = [(place, column) for place, column in enumerate(setup.features.columns) if column.unusual]
         self._places = np.array([place for place, _ in numbered], dtype=np.int64)
         self._useful = Useful(setup.layout, [column for _, column in numbered])
-        self._overlap = Overlap(len(numbered), setup.config.calibration.memory_events)
+        second = np.array([column.source in SECOND for _, column in numbered], dtype=bool)
+        self._overlap = Overlap(second, setup.config.calibration.memory_events)
         self._weights = np.ones(len(numbered))
         self._layout = setup.layout
         self._count = setup.features.count_column(setup.layout.kind_of(0))
@@ -214,4 +219,4 @@ def _beyond(columns: Any, knots: Any, scales: Any, usual: Any, out: Any) -> None
                 if piece + 1 < pieces:
                     end = min(end, knots[piece + 1, column])
                 nats += (end - knots[piece, column]) / scales[piece, column]
-            out[row, column] = max(nats - usual[column], 0.0)
+            out[row, column] = min(max(nats - usual[column], 0.0), NATS_MAX)
