@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detector.core.features import feature_kernels
 from detector.core.features.feature_kernels import MEETING_TIME, PACE_TIME
-from detector.core.features.habit_tables import HOUR_AND_DAY_S, SHORT_S, sizes_of
+from detector.core.features.habit_tables import MEETINGS_S, SHORT_S
 from detector.core.features.habits import BINS
 from detector.core.features.layout import DAY_S, Habit, KeyKind, Layout
 from detector.core.features.profiles import population_shift, population_variances
@@ -101,18 +101,9 @@ def _unusual(layout: Layout) -> Iterator[Column]:
             yield Column(
                 name=f"{name} pace {spelled}", source="pace", habit=pace, memory=memory, unusual=True
             )
-    for c, category in enumerate(layout.categories):
-        pace = layout.habit_of("pace", len(layout.entities) + c)
-        for memory, spelled in enumerate(("5min", "1h") if pace else ()):
-            name = f"{category.name} pace {spelled}"
-            yield Column(name=name, source="burst", habit=pace, memory=memory, unusual=True)
     for habit in layout.habits:
         if habit.name in BINS and habit.key is not None:
             yield Column(name=layout.surprise_of(habit), source="bins", habit=habit, unusual=True)
-        elif habit.name == "sums" and habit.key is not None:
-            for memory, spelled in enumerate(("1h", "1d")):
-                name = f"sum of {layout.key_name(habit.key)} {spelled}"
-                yield Column(name=name, source="sum", habit=habit, memory=memory, unusual=True)
         elif habit.name == "repeats" and habit.key is not None:
             name = f"amount of {layout.key_name(habit.key)} again"
             yield Column(name=name, source="repeat", habit=habit, unusual=True)
@@ -281,25 +272,6 @@ def _paces(name: str, short_s: Sequence[float], time: float) -> Source:
     return source
 
 
-def _sum(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
-    """How far the sum of a key's amounts in a short memory is above what its own let expect; see `sums`."""
-    everything = layout.habit_of("sums", None)
-    assert everything is not None
-    assert layout.exposure is not None
-    table = np.zeros((len(columns), 3), dtype=np.int64)
-    for row, column in zip(table, columns, strict=True):
-        assert column.habit is not None
-        row[:] = column.habit.start, everything.start, column.memory
-    numbers, exposure = np.array(places, dtype=np.int64), layout.exposure
-    ratios = np.array(HOUR_AND_DAY_S) / layout.half_lives_s[-1]
-
-    def fill(rows: Rows, inputs: Floats) -> None:
-        sizes = sizes_of(rows.numerics[:, exposure])
-        feature_kernels.sums(rows.context, sizes, table, ratios, numbers, inputs)
-
-    return fill
-
-
 def _repeat(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
     """-log of the share of events that repeat an amount as soon, in nats; 0 where none is repeated."""
     table = np.zeros((len(columns), 2), dtype=np.int64)
@@ -457,9 +429,7 @@ SOURCES: dict[str, Source] = {
     "ratio": _ratio,
     "surprise": _surprise,
     "pace": _paces("pace", SHORT_S, PACE_TIME),
-    "meeting": _paces("meetings", HOUR_AND_DAY_S, MEETING_TIME),
-    "burst": _paces("pace", SHORT_S, PACE_TIME),
-    "sum": _sum,
+    "meeting": _paces("meetings", MEETINGS_S, MEETING_TIME),
     "repeat": _repeat,
     "bins": _bins,
     "novelty": _novelty,

@@ -300,45 +300,6 @@ def novelties(context: Any, there: Any, table: Any, places: Any, inputs: Any) ->
 
 
 @_compiled
-def sums(context: Any, sizes: Any, table: Any, ratios: Any, places: Any, inputs: Any) -> None:
-    """Write how far sums of amounts are above what the keys' own let expect, into columns `places` (D,).
-
-    A sum, with the event's own amount, counts as so many usual amounts of the key; then as in `paces`, but
-    for one event more that is expected: this one. 0 for a key without earlier amounts.
-
-    Parameters
-    ----------
-    sizes : (n,) float64
-        Of the events' own amounts; 0: none.
-    table : (D, 3) int64
-        First column of the key's sums and of those of everything; number of the short memory.
-    ratios : (memories,) float64
-        Short half-lives over the long one.
-    """
-    shorts = len(ratios)
-    for row in range(len(inputs)):
-        for d in range(len(table)):
-            own, everything, memory = table[d, 0], table[d, 1], table[d, 2]
-            inputs[row, places[d]] = 0.0
-            total = np.float64(context[row, own + shorts])
-            if not (sizes[row] > 0.0 and total > 0.0):
-                continue
-            mean = total / np.float64(context[row, own + shorts + 1])
-            usual_mean = np.float64(context[row, everything + shorts])
-            usual_mean /= max(np.float64(context[row, everything + shorts + 1]), 1.0)
-            sum_ = np.float64(context[row, own + memory])
-            others = max(np.float64(context[row, everything + memory]) - sum_, 0.0) / max(
-                usual_mean, SIZE_MIN
-            )
-            share = total / max(np.float64(context[row, everything + shorts]), total)
-            usual = (1.0 - share) * _expected(context, row, everything + 1, memory, ratios, PACE_TIME)
-            expected = (
-                _expected(context, row, own + 1, memory, ratios, PACE_TIME) * (others + 1.0) / (usual + 1.0)
-            )
-            inputs[row, places[d]] = _above((sum_ + sizes[row]) / mean, expected + 1.0)
-
-
-@_compiled
 def repeats(context: Any, table: Any, places: Any, inputs: Any) -> None:
     """Write how rarely the key repeats an amount as soon, in nats, into columns `places` (D,) of `inputs`.
 

@@ -1,7 +1,6 @@
 """Tables of habits: decayed counts of what each card, merchant or device does.
 
     PaceTable      how often a key is seen, and how often just now
-    SumsTable      how much its amounts come to, and how much just now
     BinsTable      in which of a few bins its events fall: hours of the day, days of the week
     NoveltyTable   how often what it meets is new to it
 
@@ -27,9 +26,8 @@ from detector.core.state import row_hash
 DECAYED_FROM = 1e-3
 SHORT_S = (300.0, 3600.0)
 """Half-lives of a pace's short memories: 5 minutes and an hour, in which cards are tested and shops hit."""
-HOUR_AND_DAY_S = (3600.0, 86_400.0)
-"""Those of meetings and sums: an hour and a day, in which one device opens many accounts."""
-SIZE_MAX = 1e12  # of an amount, in units: sums of doubles stay exact enough
+MEETINGS_S = (3600.0, 86_400.0)
+"""Those of meetings: an hour and a day, in which one device opens many accounts."""
 
 Keys = NDArray[np.uint64]
 Times = NDArray[np.float64]
@@ -70,21 +68,6 @@ class PaceTable(HabitTable):
     def observe(self, keys: Keys, times: Times, context: Context) -> None:
         """Write counts of the short memories, of the long one, and the time, (n, 4); learn n events."""
         self._update(_pace, self._rates, keys, times, context)
-
-
-class SumsTable(HabitTable):
-    """Sums of sizes in two short memories and in the long one, their number, and the time as in `PaceTable`."""
-
-    def __init__(self, long_s: float, keys_max: int) -> None:
-        super().__init__(len(HOUR_AND_DAY_S) + 3, long_s, keys_max, np.float64)
-        self._rates = np.log(2.0) / np.array([*HOUR_AND_DAY_S, long_s])
-
-    def observe(self, keys: Keys, times: Times, sizes: NDArray[np.float64], context: Context) -> None:
-        """Write sums of the short memories, of the long one, their number, and the time, (n, 5); learn events.
-
-        `sizes` (n,), 0: none.
-        """
-        self._update(_sums, self._rates, keys, times, sizes, context)
 
 
 class BinsTable(HabitTable):
@@ -128,12 +111,6 @@ class NoveltyTable(HabitTable):
         self._update(_novelty, self._rate, keys, times, new, context)
 
 
-def sizes_of(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sizes of amounts on the scale of rows (n,), in units; 0: missing."""
-    sizes = np.sinh(np.minimum(np.abs(scaled), math.asinh(SIZE_MAX)))
-    return np.where(np.isnan(sizes), 0.0, sizes)
-
-
 def _around(bins: int, spread: float) -> NDArray[np.float64]:
     """Weights of bins in a circle, from an event's own on, summing to 1; one weight without a spread."""
     if spread == 0.0:
@@ -175,44 +152,6 @@ def _pace(
         last[slot] = times[event] if new else max(last[slot], times[event])
         for h in range(counts):
             row[h] += 1.0
-        hashed[0] += row_hash(keys, last_words, stats_words, slot)
-
-
-@numba.njit(cache=True)
-def _sums(
-    keys: Any,
-    last: Any,
-    stats: Any,
-    count: Any,
-    hashed: Any,
-    last_words: Any,
-    stats_words: Any,
-    rates: Any,
-    event_keys: Any,
-    times: Any,
-    sizes: Any,
-    context: Any,
-) -> None:
-    sums = len(rates)
-    for event in range(len(event_keys)):
-        key = event_keys[event]
-        if key == 0:
-            context[event, :] = 0.0
-            continue
-        slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, key)
-        row = stats[slot]
-        gap = 0.0 if new else max(0.0, times[event] - last[slot])
-        for h in range(sums):
-            row[h] *= math.exp(-gap * rates[h])
-        kept = math.exp(-gap * rates[sums - 1])
-        row[sums] *= kept
-        row[sums + 1] = row[sums + 1] * kept + (1.0 - kept)
-        context[event, :] = row
-        last[slot] = times[event] if new else max(last[slot], times[event])
-        if sizes[event] > 0.0:
-            for h in range(sums):
-                row[h] += sizes[event]
-            row[sums] += 1.0
         hashed[0] += row_hash(keys, last_words, stats_words, slot)
 
 

@@ -9,7 +9,6 @@
     moves     where it was last seen, likewise
     meetings  how often it meets an entity that is new to it, usually and just now: devices of a card, cards
               at a device
-    sums      how much its amounts come to, usually and just now
     repeats   when it last had this amount
     repeated  how often its amounts come again
 
@@ -28,7 +27,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features.habit_tables import (
-    HOUR_AND_DAY_S,
+    MEETINGS_S,
     BinsTable,
     NoveltyTable,
     PaceTable,
@@ -105,8 +104,6 @@ class Habits:
             "zeros": rows.zeros.astype(np.int64),
             "novelty": new,
         }
-        if self._layout.exposure is not None:
-            seen["sums"] = sizes_of(rows.numerics[:, self._layout.exposure])
         amounts = self._amounts(rows)
         for habit, table in zip(self._layout.habits, self._tables, strict=True):
             key = everything if habit.key is None else keys[:, habit.key]
@@ -176,9 +173,7 @@ def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
     if habit.name == "pace":
         return PaceTable(long_s, keys_max)
     if habit.name == "meetings":
-        return PaceTable(long_s, keys_max, HOUR_AND_DAY_S)
-    if habit.name == "sums":
-        return SumsTable(long_s, keys_max)
+        return PaceTable(long_s, keys_max, MEETINGS_S)
     if habit.name == "repeats":
         return RepeatsTable(long_s, config.pairs_max)
     if habit.name == "repeated":

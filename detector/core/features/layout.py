@@ -302,7 +302,7 @@ class Layout:
         return (*columns, self.kind_of(0).count(-1), self.kind_of(0, key).count(-1))
 
     def _habits(self) -> tuple[Habit, ...]:
-        """Paces of each key, other habits of the main entity, and the same of everything to compare with.
+        """Paces of each entity, other habits of the main one, and the same of everything to compare with.
 
         For each field that is a place: usual places of the main entity, moves of every entity. For each other
         entity: how often the main one meets a new one of it, and that a new main one. For each entity: how
@@ -310,13 +310,12 @@ class Layout:
         """
         if not self.entities:
             return ()
-        entities, keys = range(len(self.entities)), len(self.entities) + len(self.categories)
-        plan: list[tuple[str, int | None, int]] = [("pace", key, 4) for key in (None, *range(keys))]
+        entities = range(len(self.entities))
+        plan: list[tuple[str, int | None, int]] = [("pace", key, 4) for key in (None, *entities)]
         bins = ["hours", "days", *(["zeros"] if self.exposure is not None else [])]
         plan += [(name, key, 2) for name in bins for key in (None, 0)]
         if self.exposure is not None:
-            plan += [("zeros", key, 2) for key in range(len(self.entities), keys)]
-            plan += [("sums", key, 5) for key in (None, *entities)]
+            plan += [("zeros", len(self.entities) + c, 2) for c in range(len(self.categories))]
             plan += [("repeats", e, 3) for e in entities] + [("repeated", e, 2) for e in entities]
         plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
         whole = [(*one, None, None) for one in plan]
@@ -394,7 +393,7 @@ class Layout:
             columns = slice(own[0], own[-1] + 1)
             if store == "numerics":
                 exposed = self.exposure is not None and columns.start == self.exposure
-                of_amounts = ("zeros", "sums", "repeats", "repeated")
+                of_amounts = ("zeros", "repeats", "repeated")
                 habits = [h for h in self.habits if h.name in of_amounts and h.key is not None]
                 context = tuple(habit.columns for habit in habits if exposed)
                 yield Group(name=value.name, field=value, numerics=columns, context=context)

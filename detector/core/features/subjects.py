@@ -33,7 +33,7 @@ def _subject(layout: Layout, column: Column) -> str:
         return layout.points[habit.point].name
     if habit is not None and habit.contact is not None:
         return layout.entities[habit.contact]
-    if habit is not None and habit.name in ("zeros", "sums", "repeats"):
+    if habit is not None and habit.name in ("zeros", "repeats"):
         assert layout.exposure is not None
         return layout.numerics[layout.exposure].name
     if column.kind is not None:

@@ -11,11 +11,13 @@ columns themselves decide: each cut would make the next one closer.
 The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight. Events are unusual
 in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). All
 paces say the same, how fast events come: one of k of them is as far by chance k times as often, so log k more
-nats of a pace are usual. So do all bursts of categories, all meetings, and all sums. A column weighs by what
-it tells at all (`useful`), and less if others say the same (`Overlap`). The surprise of a category that the main entity's history mostly takes away counts as far as
-there is a history: where everybody lives at a rare place, the first events of a card are not strange. What a
-history of n events leaves of it even if all of them had the category, up to log(1 + 1 / n) nats, says only
-that the history is short.
+nats of a pace are usual. So do all meetings. A column weighs by what it tells at all (`useful`), and less if
+others say the same (`Overlap`).
+
+The surprise of a category that the main entity's history mostly takes away counts as far as there is a
+history: where everybody lives at a rare place, the first events of a card are not strange. What a history of
+n events leaves of it even if all of them had the category, up to log(1 + 1 / n) nats, says only that the
+history is short.
 """
 
 from __future__ import annotations
@@ -55,9 +57,9 @@ SHORTEST = 1e-9  # a shorter history, in events, is none
 # Nats beyond these that a column counts at most: no sample tells how rare it is to be farther.
 NATS_MAX = 10.0
 # Sources whose columns come second, see `Overlap`.
-SECOND = ("burst", "meeting", "sum", "repeat")
-# Sources whose columns all say the same: how many events, new contacts or amounts come just now.
-COUNTED = ("pace", "burst", "meeting", "sum")
+SECOND = ("meeting", "repeat")
+# Sources whose columns all say the same: how many events, or new contacts, come just now.
+COUNTED = ("pace", "meeting")
 SURPRISES = ("surprise", "bins", "novelty", "whereabouts", "repeat")
 
 
