@@ -31,8 +31,6 @@ from detector.core.features.habit_tables import (
     BinsTable,
     NoveltyTable,
     PaceTable,
-    SumsTable,
-    sizes_of,
 )
 from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import DAY_S, Habit, Layout
@@ -161,6 +159,7 @@ def _observe(
     elif isinstance(table, LevelsTable):
         for i in range(len(keys)):
             one = slice(i, i + 1)
+            copied: Any
             copied, own = table.apart(keys[one])
             copied.observe(own, times[one], *(value[one] for value in values), context[one])
     else:
