@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from detector.core.features import DAY_S
 UNUSUAL = 2.0  # score
 HOUR_S = 3600.0
 TOLD_MAX = 3  # events that are told
+RECENT_SHOWN = 20  # events of an entity that an alert lists
+FATES = {0: "none", HELD: "held", ALERTED: "alerted"}
 
 
 class Before(NamedTuple):
@@ -195,3 +197,21 @@ def unusual_before(
         since_s if case is None else max(since_s, time - case.began),
         others[~np.isnan(others)],
     )
+
+
+def recent_events(history: History, case: CaseBefore | None = None) -> list[dict[str, Any]]:
+    """The latest events of an entity, newest first, as an alert has them; `case`: the alert's."""
+    latest = history.newest(RECENT_SHOWN)
+    fates = np.where(in_case(latest, case), latest.fates, 0)
+    return [
+        {
+            "offset": offset,
+            "time": time,
+            "amount": None if math.isnan(amount) else amount,
+            "score": score,
+            "case": FATES[fate],
+        }
+        for offset, time, amount, score, fate in zip(
+            *(column.tolist() for column in (*latest[:4], fates)), strict=True
+        )
+    ]

@@ -30,12 +30,14 @@ from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
     OWN_HISTORY_MIN,
     Ranges,
+    Repeat,
     contact,
     far_km,
     fastest_move,
     informative_category,
     own_hour,
     pace,
+    repeat,
     variance_of,
 )
 from detector.core.alerts.recent import History
@@ -258,9 +260,12 @@ class _Description(NamedTuple):
         if numeric and not isinstance(shown.observed, str):
             of = self._usual(group.numerics.start, told)
             detail = self.say.number(field, shown.observed, of, values)
-            if self.say.is_usual(shown.observed, of):
+            exposed = group.numerics.start == self.layout.exposure and shown.observed is not None
+            if exposed and (again := repeat(self.layout, self.event)) is not None:
+                detail = self._again(again, shown.observed)
+            elif self.say.is_usual(shown.observed, of):
                 code = "combination"
-            elif group.numerics.start == self.layout.exposure and shown.observed is not None:
+            elif exposed:
                 among = told_among(self.say, self.history, shown.observed, of, self.earlier)
                 detail = "; ".join(filter(None, (detail, among)))
             ends = next(((_short(one.low), _short(one.high)) for one in of if not np.isnan(one.low)), None)
@@ -285,6 +290,10 @@ class _Description(NamedTuple):
             unit=field.unit,
             of=self.say.words.main,
         )
+
+    def _again(self, found: Repeat, amount: Any) -> str:
+        name = self.layout.entities[found.entity]
+        return self.say.phrases.repeated(found, name, self.view.entities[name], amount, self.view.values)
 
     def _heat(self, name: str, entity: int, *, hours: bool) -> str:
         """Earlier events of an entity were unusual."""

@@ -11,6 +11,8 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
     small_then_large a small amount within the hour before a large one
     small            a small amount, and whether anything says that it matters
     speed            a fast way since an entity's last event
+    repeated         an entity's earlier amount again, where its amounts seldom come again
+    newcomers        many contacts of one kind that are new, in an hour or a day
     first_contact    first time with a merchant, device, country, category; or for a day at most
     window           many events, or a large sum, in the last hour and day
     little_history   the main entity is new, or seldom seen
@@ -29,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alerts.case_rows import CaseBefore
-from detector.core.alerts.earlier import NOTHING, Earlier, in_case, range_so_far
+from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
 from detector.core.alerts.explain import told_earlier
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
@@ -42,9 +44,11 @@ from detector.core.alerts.known import (
     far_km,
     fastest_move,
     informative_category,
+    newcomers,
     pace,
+    repeat,
 )
-from detector.core.alerts.recent import ALERTED, HELD, History
+from detector.core.alerts.recent import ALERTED, History
 from detector.core.alerts.words import Sentences
 from detector.core.alerts.words.sentences import ONE_OF_MIN
 from detector.core.events import View
@@ -52,7 +56,7 @@ from detector.core.features import DAY_S, KeyKind, Layout, Rows, Units, populati
 
 FACTS_MAX = 6  # of an alert
 CONTACTS_MAX = 4  # of these about contacts
-RECENT_SHOWN = 20
+NEWCOMERS_MAX = 2  # of these about many new ones
 SHORT_WINDOW_S = 3600.0
 WINDOWS_S = (SHORT_WINDOW_S, DAY_S)
 WINDOW_MIN_S = 60.0  # a shorter window says nothing
@@ -61,8 +65,6 @@ TIMES_DEAR = 2.0  # a large sum or amount is so many times the usual one
 TIMES_SMALLER = 2.0  # a small amount is so many times smaller than the usual ones
 SILENT_INTERVALS = 10.0  # usual intervals without an event that are told
 
-
-FATES = {0: "none", HELD: "held", ALERTED: "alerted"}
 Values = Mapping[str, float | int | str | bool | None]
 
 
@@ -137,6 +139,8 @@ class Facts:
             self._small_then_large(of, usual),
             self._small(of, usual, contacts),
             self._speeds(of),
+            self._repeated(of),
+            self._newcomers(of),
             contacts,
             windows,
             self._time(of, own),
@@ -346,6 +350,30 @@ class Facts:
             }
             yield Fact(code="speed", values=values, detail=self._say.move(name, km, gap_s, home=home))
 
+    def _repeated(self, of: Evidence) -> Iterator[Fact]:
+        found = None if math.isnan(of.amount) else repeat(self._layout, of.event)
+        if found is not None:
+            name = self._layout.entities[found.entity]
+            value, age_s, one_of = of.view.entities[name], _short(found.gap_s), _short(found.one_of)
+            detail = self._say.phrases.repeated(found, name, value, of.amount, of.view.values)
+            values: Values = {"of": name, "value": value, "age_s": age_s, "one_of": one_of}
+            yield Fact(code="repeated", values=values, detail=detail)
+
+    def _newcomers(self, of: Evidence) -> Iterator[Fact]:
+        for found in newcomers(self._layout, of.event)[:NEWCOMERS_MAX]:
+            name, met = (self._layout.entities[column] for column in (found.entity, found.met))
+            value = of.view.entities[name]
+            values: Values = {
+                "of": name,
+                "value": value,
+                "met": met,
+                "events": round(found.events),
+                "window_s": found.window_s,
+                "usual_events": None if found.usual is None else _short(found.usual),
+            }
+            detail = self._say.phrases.newcomers(found, name, value, met)
+            yield Fact(code="newcomers", values=values, detail=detail)
+
     def _time(self, of: Evidence, own: Pace | None) -> Iterator[Fact]:
         """How new the main entity is, and when it was last seen."""
         layout = self._layout
@@ -457,24 +485,6 @@ class Facts:
             for place, (low, high) in zip(self._layout.numerics, ends.T.tolist(), strict=True)
             if place.field.echo and not math.isnan(low)
         }
-
-
-def recent_events(history: History, case: CaseBefore | None = None) -> list[dict[str, Any]]:
-    """The latest events of an entity, newest first, as an alert has them; `case`: the alert's."""
-    latest = history.newest(RECENT_SHOWN)
-    fates = np.where(in_case(latest, case), latest.fates, 0)
-    return [
-        {
-            "offset": offset,
-            "time": time,
-            "amount": None if math.isnan(amount) else amount,
-            "score": score,
-            "case": FATES[fate],
-        }
-        for offset, time, amount, score, fate in zip(
-            *(column.tolist() for column in (*latest[:4], fates)), strict=True
-        )
-    ]
 
 
 def _short(value: float) -> float:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from detector.core.features import (
     DAY_S,
+    HABIT_PRIOR,
+    MEETINGS_S,
     SHORT_S,
     KeyKind,
     Layout,
@@ -37,6 +39,8 @@ EVENTS_MIN, TIMES_USUAL = 3.0, 3.0
 HOUR_SHARE_MAX = 0.05
 # Nats from which a move is told: one in ten is as fast.
 FAST_MIN = 2.3
+# Nats from which an amount that comes again is told: 1 in 55 events repeats one as soon.
+RARE_MIN = 4.0
 # Km from which a way is told: places are only as exact as a town.
 NEAR_KM = 10.0
 # Km from which a move is told: that to the next town is as inexact as the two places.
@@ -86,6 +90,24 @@ class Contact(NamedTuple):
     one_of: float  # the main entity meets a new one of this kind in 1 of so many events; 0: unknown
 
 
+class Repeat(NamedTuple):
+    """An amount that an entity had before."""
+
+    entity: int
+    gap_s: float  # since then
+    one_of: float  # 1 of so many of the entity's amounts was one that it had before
+
+
+class Newcomers(NamedTuple):
+    """Entities of one kind that one entity has met for the first time just now, this one among them."""
+
+    entity: int  # that meets them
+    met: int  # kind of entity that is met
+    events: float  # decayed ones, with this one
+    window_s: float  # in which they came
+    usual: float | None  # events of this kind that are usual in that time; None: unknown
+
+
 def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
     """How often an entity is seen; None if the event has none, or it was never seen before."""
     habit = layout.habit_of("pace", entity)
@@ -99,6 +121,38 @@ def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
     age = -math.log(left) / math.log(2.0) if left > 2.0**-AGE_HALF_LIVES_MAX else math.inf
     per_s = count / observed * math.log(2.0) / half_life if observed > 0.0 else 0.0
     return Pace(hour, per_s, count, age * half_life)
+
+
+def repeat(layout: Layout, event: Rows) -> Repeat | None:
+    """The rarest repeat of the event's amount, by entity; None if none is rare."""
+    found: list[tuple[float, Repeat]] = []
+    for entity in range(len(layout.entities)):
+        habits = layout.habit_of("repeats", entity), layout.habit_of("repeated", entity)
+        if habits[0] is None or habits[1] is None or event.entities[0, entity] == 0:
+            continue
+        nats, gap_s, usual = event.context[0, habits[0].columns].tolist()
+        events, repeats = event.context[0, habits[1].columns].tolist()
+        share = (repeats + usual * HABIT_PRIOR) / (events + HABIT_PRIOR)
+        if not math.isnan(gap_s) and share > 0.0 and (rarity := nats - math.log(share)) >= RARE_MIN:
+            found.append((rarity, Repeat(entity, gap_s, 1.0 / share)))
+    return max(found)[1] if found else None
+
+
+def newcomers(layout: Layout, event: Rows) -> list[Newcomers]:
+    """Entities that meet far more new ones than usual, each with one kind of them, the most first."""
+    found = []
+    for habit in layout.habits:
+        if habit.contact is None or habit.key is None:
+            continue
+        *short, count, observed = event.context[0, habit.columns].tolist()
+        per_s = count / observed * math.log(2.0) / float(layout.half_lives_s[-1]) if observed > 0.0 else None
+        for window_s, earlier in zip(MEETINGS_S, short, strict=True):
+            usual = None if per_s is None else per_s * window_s
+            if earlier + 1.0 >= max(EVENTS_MIN, TIMES_USUAL * (usual or 0.0) / math.log(2.0)):
+                met = 0 if habit.key else habit.contact
+                found.append(Newcomers(habit.key, met, earlier + 1.0, window_s, usual))
+                break
+    return sorted(found, key=lambda one: -one.events)
 
 
 def contact(layout: Layout, event: Rows, column: int) -> Contact | None:

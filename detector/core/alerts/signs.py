@@ -68,6 +68,8 @@ def _of_fact(fact: Fact) -> str | None:
         case "speed":
             km, gap_s = float(values.get("km") or 0.0), float(values.get("gap_s") or 0.0)
             return "two_places" if is_impossible(km, gap_s) else None
+        case "repeated" | "newcomers":
+            return fact.code
         case "small":
             return "testing" if int(values.get("events") or 0) >= EVENTS_MIN else None
         case "window":

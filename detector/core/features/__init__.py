@@ -14,10 +14,11 @@ from detector.core.features.explained import (
     share_gains,
     variance_explained,
 )
+from detector.core.features.feature_kernels import HABIT_PRIOR
 from detector.core.features.features import Features
 from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, Changes
 from detector.core.features.fraud_rates import FraudRates
-from detector.core.features.habit_tables import SHORT_S
+from detector.core.features.habit_tables import MEETINGS_S, SHORT_S
 from detector.core.features.heat import Heat
 from detector.core.features.identity import constant_numerics, find_identity
 from detector.core.features.key_table import KeyTable
@@ -29,7 +30,9 @@ __all__ = [
     "CONSTANT_FROM",
     "DAY_S",
     "FRAUD",
+    "HABIT_PRIOR",
     "MATURED",
+    "MEETINGS_S",
     "RETRACTED",
     "SHORT_S",
     "Changes",

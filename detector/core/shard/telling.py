@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.alerts.case_rows import CaseBefore, Total
-from detector.core.alerts.earlier import AnswerOf, unlisted, unusual_before
+from detector.core.alerts.earlier import AnswerOf, recent_events, unlisted, unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
-from detector.core.alerts.facts import FACTS_MAX, Answer, Evidence, Fact, Facts, Shared, recent_events
+from detector.core.alerts.facts import FACTS_MAX, Answer, Evidence, Fact, Facts, Shared
 from detector.core.alerts.known import Ranges, met, own_shares
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Published

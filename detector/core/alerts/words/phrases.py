@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.config.tree import ValueField
-from detector.core.alerts.words.english import TEXTS
-from detector.core.alerts.words.numbers import one_in
-from detector.core.alerts.words.words import Words, rate
+from detector.core.alerts.known import Newcomers, Repeat
+from detector.core.alerts.words.english import LAST, TEXTS
+from detector.core.alerts.words.numbers import duration, number, one_in, rounded
+from detector.core.alerts.words.words import Words, ago, rate
 
 Values = Mapping[str, Any]
 """All values of an event, by field."""
@@ -63,6 +64,30 @@ class Phrases:
         return TEXTS["value"].format(
             label=label, value=self._words.value(field.name, values[field.name], values)
         )
+
+    def repeated(self, found: Repeat, name: str, value: str | None, amount: float, values: Values) -> str:
+        """An amount that an entity had before."""
+        shown = self._words.amount(amount, values)
+        this, meeting = self._words.this(name), self._words.meeting(name, value)
+        text = TEXTS["repeated_there" if found.entity else "repeated"]
+        text = text.format(amount=shown, this=this, meeting=meeting, ago=ago(found.gap_s))
+        return TEXTS["repeated_seldom"].format(text=text, events=number(rounded(max(found.one_of, 1.0))))
+
+    def newcomers(self, found: Newcomers, name: str, value: str | None, met: str) -> str:
+        """Entities that one entity has met for the first time just now."""
+        words = self._words
+        shown = "" if value is None else words.labelled(name, value)
+        text = TEXTS["newcomers_there" if found.entity else "newcomers"].format(
+            n=number(round(found.events)),
+            things=words.plural(met),
+            this=words.this(name),
+            noun=words.noun(name),
+            value=shown,
+            window=LAST[found.window_s],
+        )
+        if not found.usual:
+            return text
+        return TEXTS["newcomers_usual"].format(text=text, duration=duration(found.window_s / found.usual))
 
     def nothing(self, which: str) -> str:
         """No single thing is the reason."""

@@ -175,7 +175,11 @@ class Words:
     @property
     def plural_of_main(self) -> str:
         """`cards`."""
-        noun = self.noun_of_main
+        return self.plural(self._main or "")
+
+    def plural(self, name: str) -> str:
+        """`merchants`."""
+        noun = self.noun(name)
         ending, plural = next(row for row in PLURALS if noun.endswith(row[0]))
         return noun.removesuffix(ending) + plural
 
