@@ -15,6 +15,8 @@ _FACTS = {  # words of facts, by code; the most telling first is the alert's own
     "near_fraud": "like a known fraud",
     "small_then_large": "small, then large",
     "small": "small amounts",
+    "repeated": "the same amount again",
+    "newcomers": "many new contacts",
     "first_contact": "first contact",
     "window": "much in a short time",
     "speed": "too fast between places",

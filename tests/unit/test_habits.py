@@ -28,10 +28,11 @@ from detector.core.features import (
 from detector.core.features.feature_kernels import RATIO_SPREAD, SIZE_MIN
 from detector.core.features.habit_tables import SHORT_S, BinsTable, NoveltyTable, PaceTable
 from detector.core.features.habits import BINS
+from detector.core.features.repeat_tables import RepeatsTable
 from detector.core.features.rows import ZEROS_MAX, zeros_at_end
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned
-from detector.core.model.habits_part import EVERY, NATS, SAMPLED, USUAL, HabitsPart
+from detector.core.model.habits_part import EVERY, NATS, NATS_MAX, SAMPLED, USUAL, HabitsPart
 from detector.core.model.score_part import Fit, PartSetup
 from detector.core.model.useful import Useful
 from detector.core.state import rows_hash
@@ -154,7 +155,11 @@ def test_habits_are_restored() -> None:
     one.observe(first)
     state = one.to_state()["habits"]
     for number, table in enumerate(other._habits._tables):
-        table.load(state[f"{number:03d}"].rows())
+        saved = state[f"{number:03d}"]
+        if isinstance(table, RepeatsTable):
+            table.load(saved | {"table": saved["table"].rows()})
+        else:
+            table.load(saved.rows())
     for mine, theirs in zip(one._habits._tables, other._habits._tables, strict=True):
         assert mine.hashed == theirs.hashed == rows_hash(theirs._keys, theirs._times, theirs._stats)
 
@@ -199,6 +204,72 @@ def test_a_busy_hour_of_everybody_is_nobodys_run() -> None:
     rows.entities[-600:, 0] = key(1)
     alone = column(observed(rows), "card pace 1h")[-300:]
     assert np.median(busy) < 0.3 * np.median(alone)
+
+
+def test_a_device_that_opens_many_accounts_is_strange_and_a_shop_that_always_does_is_not() -> None:
+    """Every 40th event is the first one of a card at the busy shop; then five new cards come to another."""
+    rows = traffic(4000)
+    busy = np.arange(20, 4000, 40)
+    rows.entities[busy, 0], rows.entities[busy, 1] = key(10_000 + busy), key(9_000_000)
+    rows.times[-5:] = rows.clocks[-5:] = rows.times[-6] + np.arange(5) * 600.0
+    rows.entities[-5:, 0], rows.entities[-5:, 1] = key(50_000 + np.arange(5)), key(1_000_000)
+    rows = observed(rows)
+    met = column(rows, "shop new card 1h")
+    assert met[-1] > 2.0 * met[busy[10:]].max()
+    assert (np.diff(met[-5:]) > 0.0).all()
+    known = met[np.isfinite(rows.context[:, LAYOUT.contacts[0].gap])]
+    assert (known == 0.0).all()
+
+
+def test_new_contacts_of_the_main_entity_are_counted_with_it() -> None:
+    rows = traffic(4000)
+    rows.times[-6:] = rows.clocks[-6:] = rows.times[-7] + np.arange(6) * 60.0
+    rows.entities[-6:, 0], rows.entities[-6:, 1] = key(1), key(60_000 + np.arange(6))
+    met = column(observed(rows), "card new shop 1h")
+    assert met[-1] > 3.0 * np.quantile(met[500:-6], 0.999)
+
+
+def test_an_amount_that_comes_again_is_strange_where_amounts_seldom_do() -> None:
+    """Card 2 always pays the same; card 1 pays a bill again after three days, and card 3 one of its own."""
+    rows = traffic(6000)
+    usual = rows.entities[:, 0] == key(2)
+    rows.numerics[usual, 1] = 1.25
+    rows.entities[-3:, 0] = key(np.array([1, 2, 3]))
+    rows.numerics[-3:, 1] = 0.7, 1.25, 0.8
+    first = len(rows) - 400
+    rows.entities[first, 0], rows.numerics[first, 1] = key(1)[0], 0.7
+    rows = observed(rows)
+    again = column(rows, "amount of card again")
+    assert again[-3] > again[-2] + 3.0
+    assert again[-1] == again[first] == 0.0
+    habit = LAYOUT.habit_of("repeats", 0)
+    assert habit is not None
+    assert rows.context[-3, habit.start + 1] == pytest.approx(rows.times[-3] - rows.times[first], rel=1e-6)
+
+
+@pytest.mark.parametrize("amount", [0.0, math.nan])
+def test_nothing_does_not_come_again(amount: float) -> None:
+    rows = traffic(500)
+    rows.numerics[:, 1] = amount
+    assert (column(observed(rows), "amount of card again") == 0.0).all()
+
+
+def test_the_sooner_an_amount_comes_again_the_stranger_it_is() -> None:
+    """Of other repeats half come after a day, and half after a month."""
+    repeats = RepeatsTable(LONG_S, 1000)
+    gaps = np.tile([DAY_S, 30 * DAY_S], 200)
+    times = START_S + np.repeat(np.arange(400) * 3600.0, 2)
+    times[1::2] += gaps
+    order = np.argsort(times, kind="stable")
+    found = np.zeros((800, 3), dtype=np.float32)
+    repeats.observe(key(np.repeat(np.arange(400), 2))[order], times[order], found)
+    late, pairs = times[order][-1] + DAY_S, key(np.array([3000, 3001]))
+    last = np.zeros((4, 3), dtype=np.float32)
+    repeats.observe(np.concatenate([pairs, pairs]), late + np.array([0.0, 0.0, 60.0, 20 * DAY_S]), last)
+    assert last[2, 0] > 3.0 > last[3, 0] > 0.0
+    assert last[2, 1] == 60.0
+    assert 0.1 < last[0, 2] < 0.7
+    assert np.isnan(last[:2, 1]).all()
 
 
 def test_an_hour_of_others_is_stranger_than_ones_own() -> None:
@@ -344,10 +415,12 @@ def test_an_event_alone_is_exactly_as_far_as_among_others() -> None:
 
 def test_more_nats_of_a_pace_are_usual_because_there_are_several() -> None:
     part = fitted(observed(traffic(20_000)).take(slice(5_000, None)))
-    paces = np.array([FEATURES.columns[place].source == "pace" for place in part._places])
-    assert paces.sum() > 1
-    assert part._usual[paces] == pytest.approx(USUAL + np.log(paces.sum()))
-    assert (part._usual[~paces] == USUAL).all()
+    sources = np.array([FEATURES.columns[place].source for place in part._places])
+    for source in ("pace", "meeting"):
+        alike = sources == source
+        assert alike.sum() > 1
+        assert part._usual[alike] == pytest.approx(USUAL + np.log(alike.sum()))
+    assert (part._usual[~np.isin(sources, ("pace", "meeting"))] == USUAL).all()
 
 
 def test_a_column_that_tells_nothing_has_no_weight() -> None:
@@ -390,7 +463,7 @@ def test_nats_beyond_what_is_usual_are_those_of_a_plain_computation(seed: int, f
     nats = np.full(columns.shape, NATS[0])
     for low, scale, high in zip(part._knots, part._scales, (*part._knots[1:], np.inf), strict=True):
         nats += (np.clip(columns, low, high) - low) / scale
-    expected = np.maximum(nats - part._usual, 0.0)
+    expected = np.clip(nats - part._usual, 0.0, NATS_MAX)
     np.testing.assert_array_equal(part._beyond(inputs), expected, strict=True)
 
 

@@ -30,7 +30,6 @@ from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
     OWN_HISTORY_MIN,
     Ranges,
-    Repeat,
     contact,
     far_km,
     fastest_move,
@@ -260,12 +259,12 @@ class _Description(NamedTuple):
         if numeric and not isinstance(shown.observed, str):
             of = self._usual(group.numerics.start, told)
             detail = self.say.number(field, shown.observed, of, values)
-            exposed = group.numerics.start == self.layout.exposure and shown.observed is not None
+            exposed = group.numerics.start == self.layout.exposure
             if exposed and (again := repeat(self.layout, self.event)) is not None:
-                detail = self._again(again, shown.observed)
+                detail = self.say.phrases.repeated(again, self.layout.entities[again.entity], self.view)
             elif self.say.is_usual(shown.observed, of):
                 code = "combination"
-            elif exposed:
+            elif exposed and shown.observed is not None:
                 among = told_among(self.say, self.history, shown.observed, of, self.earlier)
                 detail = "; ".join(filter(None, (detail, among)))
             ends = next(((_short(one.low), _short(one.high)) for one in of if not np.isnan(one.low)), None)
@@ -290,10 +289,6 @@ class _Description(NamedTuple):
             unit=field.unit,
             of=self.say.words.main,
         )
-
-    def _again(self, found: Repeat, amount: Any) -> str:
-        name = self.layout.entities[found.entity]
-        return self.say.phrases.repeated(found, name, self.view.entities[name], amount, self.view.values)
 
     def _heat(self, name: str, entity: int, *, hours: bool) -> str:
         """Earlier events of an entity were unusual."""

@@ -355,7 +355,7 @@ class Facts:
         if found is not None:
             name = self._layout.entities[found.entity]
             value, age_s, one_of = of.view.entities[name], _short(found.gap_s), _short(found.one_of)
-            detail = self._say.phrases.repeated(found, name, value, of.amount, of.view.values)
+            detail = self._say.phrases.repeated(found, name, of.view)
             values: Values = {"of": name, "value": value, "age_s": age_s, "one_of": one_of}
             yield Fact(code="repeated", values=values, detail=detail)
 

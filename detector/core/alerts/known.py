@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from detector.core.features import (
     DAY_S,
     HABIT_PRIOR,
+    MEETING_TIME,
     MEETINGS_S,
     SHORT_S,
     KeyKind,
@@ -140,15 +141,16 @@ def repeat(layout: Layout, event: Rows) -> Repeat | None:
 
 def newcomers(layout: Layout, event: Rows) -> list[Newcomers]:
     """Entities that meet far more new ones than usual, each with one kind of them, the most first."""
-    found = []
+    found, half_life = [], float(layout.half_lives_s[-1])
     for habit in layout.habits:
         if habit.contact is None or habit.key is None:
             continue
         *short, count, observed = event.context[0, habit.columns].tolist()
-        per_s = count / observed * math.log(2.0) / float(layout.half_lives_s[-1]) if observed > 0.0 else None
+        known = observed >= 1.0 - 2.0 ** (-DAY_S / half_life)
         for window_s, earlier in zip(MEETINGS_S, short, strict=True):
-            usual = None if per_s is None else per_s * window_s
-            if earlier + 1.0 >= max(EVENTS_MIN, TIMES_USUAL * (usual or 0.0) / math.log(2.0)):
+            expected = (count + 1.0) / (observed + MEETING_TIME) * window_s / half_life
+            if earlier + 1.0 >= max(EVENTS_MIN, TIMES_USUAL * expected):
+                usual = count / observed * math.log(2.0) * window_s / half_life if known else None
                 met = 0 if habit.key else habit.contact
                 found.append(Newcomers(habit.key, met, earlier + 1.0, window_s, usual))
                 break

@@ -14,7 +14,7 @@ from detector.core.features.explained import (
     share_gains,
     variance_explained,
 )
-from detector.core.features.feature_kernels import HABIT_PRIOR
+from detector.core.features.feature_kernels import HABIT_PRIOR, MEETING_TIME
 from detector.core.features.features import Features
 from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, Changes
 from detector.core.features.fraud_rates import FraudRates
@@ -33,6 +33,7 @@ __all__ = [
     "HABIT_PRIOR",
     "MATURED",
     "MEETINGS_S",
+    "MEETING_TIME",
     "RETRACTED",
     "SHORT_S",
     "Changes",

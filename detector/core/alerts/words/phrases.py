@@ -10,6 +10,7 @@ from detector.core.alerts.known import Newcomers, Repeat
 from detector.core.alerts.words.english import LAST, TEXTS
 from detector.core.alerts.words.numbers import duration, number, one_in, rounded
 from detector.core.alerts.words.words import Words, ago, rate
+from detector.core.events import View
 
 Values = Mapping[str, Any]
 """All values of an event, by field."""
@@ -65,10 +66,10 @@ class Phrases:
             label=label, value=self._words.value(field.name, values[field.name], values)
         )
 
-    def repeated(self, found: Repeat, name: str, value: str | None, amount: float, values: Values) -> str:
-        """An amount that an entity had before."""
-        shown = self._words.amount(amount, values)
-        this, meeting = self._words.this(name), self._words.meeting(name, value)
+    def repeated(self, found: Repeat, name: str, view: View) -> str:
+        """The event's amount, which an entity had before."""
+        shown = self._words.exposed(view.values)
+        this, meeting = self._words.this(name), self._words.meeting(name, view.entities[name])
         text = TEXTS["repeated_there" if found.entity else "repeated"]
         text = text.format(amount=shown, this=this, meeting=meeting, ago=ago(found.gap_s))
         return TEXTS["repeated_seldom"].format(text=text, events=number(rounded(max(found.one_of, 1.0))))

@@ -119,6 +119,11 @@ class Words:
             return number(value)
         return self.value(self._exposure, value, values)
 
+    def exposed(self, values: Mapping[str, Any]) -> str:
+        """The exposure of an event, which has one."""
+        assert self._exposure is not None
+        return self.value(self._exposure, values[self._exposure], values)
+
     def about(self, value: float, values: Mapping[str, Any]) -> str:
         """An amount of the exposure to two digits."""
         about, field = rounded(value), self._fields.get(self._exposure or "")
