@@ -32,7 +32,7 @@ from detector.core.features.repeat_tables import RepeatsTable
 from detector.core.features.rows import ZEROS_MAX, zeros_at_end
 from detector.core.model.clusters import Sample
 from detector.core.model.encoder import Learned
-from detector.core.model.habits_part import EVERY, NATS, NATS_MAX, SAMPLED, USUAL, HabitsPart
+from detector.core.model.habits_part import COUNTED, EVERY, NATS, NATS_MAX, SAMPLED, USUAL, HabitsPart
 from detector.core.model.score_part import Fit, PartSetup
 from detector.core.model.useful import Useful
 from detector.core.state import rows_hash
@@ -416,11 +416,11 @@ def test_an_event_alone_is_exactly_as_far_as_among_others() -> None:
 def test_more_nats_of_a_pace_are_usual_because_there_are_several() -> None:
     part = fitted(observed(traffic(20_000)).take(slice(5_000, None)))
     sources = np.array([FEATURES.columns[place].source for place in part._places])
-    for source in ("pace", "meeting"):
+    for source in COUNTED:
         alike = sources == source
         assert alike.sum() > 1
         assert part._usual[alike] == pytest.approx(USUAL + np.log(alike.sum()))
-    assert (part._usual[~np.isin(sources, ("pace", "meeting"))] == USUAL).all()
+    assert (part._usual[~np.isin(sources, COUNTED)] == USUAL).all()
 
 
 def test_a_column_that_tells_nothing_has_no_weight() -> None:

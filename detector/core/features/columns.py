@@ -43,14 +43,13 @@ class Column:
     habit: Habit | None = None  # whose context is read
     robust: bool = False  # also a part of the robust distance
     unusual: bool = False  # also a part of the habits' distance, by its magnitude
-    labelled: bool = False  # only labelled parts see it: it needs labels or distances; these come last
+    encoded: bool = True  # the plain encoder sees it; others come last, and labelled parts see all
 
 
 def columns_of(layout: Layout) -> tuple[Column, ...]:
     """All inputs of a schema, in order."""
-    columns = [*_robust(layout), *_plain(layout), *_unusual(layout), *_labelled(layout), *_heat(layout)]
-    assert [column.labelled for column in columns] == sorted(column.labelled for column in columns)
-    return tuple(columns)
+    encoded = [*_robust(layout), *_plain(layout), *_unusual(layout)]
+    return (*encoded, *_again(layout), *_labelled(layout), *_heat(layout))
 
 
 def _robust(layout: Layout) -> Iterator[Column]:
@@ -101,17 +100,9 @@ def _unusual(layout: Layout) -> Iterator[Column]:
             yield Column(
                 name=f"{name} pace {spelled}", source="pace", habit=pace, memory=memory, unusual=True
             )
-    for habit in layout.habits:
-        if habit.name in BINS and habit.key is not None:
-            yield Column(name=layout.surprise_of(habit), source="bins", habit=habit, unusual=True)
-        elif habit.name == "repeats" and habit.key is not None:
-            name = f"amount of {layout.key_name(habit.key)} again"
-            yield Column(name=name, source="repeat", habit=habit, unusual=True)
-        elif habit.contact is not None and habit.key is not None:
-            met = layout.entities[0 if habit.key else habit.contact]
-            for memory, spelled in enumerate(("1h", "1d")):
-                name = f"{layout.key_name(habit.key)} new {met} {spelled}"
-                yield Column(name=name, source="meeting", habit=habit, memory=memory, unusual=True)
+    for bins in layout.habits:
+        if bins.name in BINS and bins.key is not None:
+            yield Column(name=layout.surprise_of(bins), source="bins", habit=bins, unusual=True)
     novelty = layout.habit_of("novelty", 0)
     for place, kind in enumerate(layout.contacts):
         yield Column(
@@ -138,6 +129,29 @@ def _unusual(layout: Layout) -> Iterator[Column]:
             yield from _ratios(layout, layout.kind_of(0, key))
 
 
+def _again(layout: Layout) -> Iterator[Column]:
+    """New contacts that come quickly, and amounts that come again."""
+    for habit in layout.habits:
+        if habit.key is None:
+            continue
+        key = layout.key_name(habit.key)
+        if habit.contact is not None:
+            met = layout.entities[0 if habit.key else habit.contact]
+            for memory, spelled in enumerate(("1h", "1d")):
+                yield Column(
+                    name=f"{key} new {met} {spelled}",
+                    source="meeting",
+                    habit=habit,
+                    memory=memory,
+                    unusual=True,
+                    encoded=False,
+                )
+        elif habit.name == "repeats":
+            yield Column(
+                name=f"amount of {key} again", source="repeat", habit=habit, unusual=True, encoded=False
+            )
+
+
 def _labelled(layout: Layout) -> Iterator[Column]:
     for rated in layout.fraud_rate_kinds:
         names = [f"fraud rate {days}" for days in _days(layout, rated.kind)]
@@ -148,7 +162,7 @@ def _labelled(layout: Layout) -> Iterator[Column]:
                 source="fraud rate",
                 kind=rated.kind,
                 place=place,
-                labelled=True,
+                encoded=False,
             )
 
 
@@ -158,7 +172,7 @@ def _heat(layout: Layout) -> Iterator[Column]:
         if heat.key is not None:
             for memory, half_life in enumerate(layout.heat_half_lives_of(heat)):
                 name = f"{layout.entities[heat.key]} heat {half_life / 3600.0:g}h"
-                yield Column(name=name, source="heat", habit=heat, memory=memory, labelled=True)
+                yield Column(name=name, source="heat", habit=heat, memory=memory, encoded=False)
 
 
 def _deviations(layout: Layout, kind: KeyKind, memory: int, *, robust: bool = False) -> Iterator[Column]:

@@ -29,8 +29,8 @@ class Features:
         self._layout = layout
         self.columns = columns_of(layout)
         self.names = tuple(column.name for column in self.columns)
-        # The first `plain_count` columns need neither labels nor distances.
-        self.plain_count = sum(not column.labelled for column in self.columns)
+        # The plain encoder sees the first `plain_count` columns.
+        self.plain_count = sum(column.encoded for column in self.columns)
         self.fraud_rate_memories = [rated.memories for rated in layout.fraud_rate_kinds]
         self._counts = {
             (column.kind.name, column.memory): place

@@ -87,7 +87,10 @@ def _keys(config: ModelPart, layout: Layout, seen: Seen) -> dict[str, list[int]]
             return 1
         return of[left] if right is None else min(of[left] * of[right], seen.events)
 
-    habits = [(habit.point is not None, keys(habit.key)) for habit in layout.habits]
+    habits = [
+        (habit.point is not None, seen.events if habit.name == "repeats" else keys(habit.key))
+        for habit in layout.habits
+    ]
     judged = int(config.feedback and seen.labels > 0)
     return {
         "profiles": [keys(kind.left, kind.right) for kind in layout.kinds],
