@@ -466,10 +466,11 @@ def explained(part: ModelPart, model: Model) -> int:
     by_entity += [(1 + 4 * followed, 4)] * categories
     by_entity += [(4, 8)] * entities + [(24, 4), (7, 4), (8, 4), (1 + contacts, 8)]
     by_entity += [(8, 4)] * categories
+    by_entity += [(4, 8)] * 2 * (entities - 1) + [(2, 8)] * entities
     by_entity += [(16 + LEVELS, 4)] * places + [(3, 4)] * places * entities
     by_entity += [(2, 4)] + [(1, 4)] * (entities - 1)
     by_entity += [(2 * memories + 4, 8)] * entities + [(6, 8)] * categories
-    by_pair = [(2, 4)] * (entities - 1) + [(2 + 4 * followed, 4)] * categories
+    by_pair = [(0, 4)] * entities + [(2, 4)] * (entities - 1) + [(2 + 4 * followed, 4)] * categories
     rows = sum(16 + numbers * size for numbers, size in by_entity) * features.entities_max
     return 2 * (rows + sum(16 + numbers * size for numbers, size in by_pair) * features.pairs_max)
 
