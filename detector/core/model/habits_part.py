@@ -11,7 +11,7 @@ columns themselves decide: each cut would make the next one closer.
 The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight. Events are unusual
 in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). All
 paces say the same, how fast events come: one of k of them is as far by chance k times as often, so log k more
-nats of a pace are usual. So do all meetings, and all repeats. A column weighs by what it tells at all
+nats of a pace are usual. So do all meetings. A column weighs by what it tells at all
 (`useful`), and less if others say the same (`Overlap`).
 
 The surprise of a category that the main entity's history mostly takes away counts as far as there is a
@@ -58,8 +58,8 @@ SHORTEST = 1e-9  # a shorter history, in events, is none
 NATS_MAX = 10.0
 # Sources whose columns come second, see `Overlap`.
 SECOND = ("meeting", "repeat")
-# Sources whose columns all say the same: how many events come just now, or new contacts; an amount again.
-COUNTED = ("pace", "meeting", "repeat")
+# Sources whose columns all say the same: how many events, or new contacts, come just now.
+COUNTED = ("pace", "meeting")
 SURPRISES = ("surprise", "bins", "novelty", "whereabouts", "repeat")
 
 
