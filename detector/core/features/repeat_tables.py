@@ -4,7 +4,8 @@ The same amount again is what a bill that is handed in twice looks like, and a p
 It is nothing where amounts are few: fares, subscriptions. So it is compared with how often the key's amounts
 come again (`NoveltyTable`), and the time in between with that of everybody's repeats.
 
-The rules of `habit_tables` hold. How rare a time in between is comes from `levels`: its size is how often the
+The rules of `habit_tables` hold. Amounts are compared on the scale of rows, so those before a change of units
+are forgotten. How rare a time in between is comes from `levels`: its size is how often the
 time fits into the half-life of the long memory.
 """
 
