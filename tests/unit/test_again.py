@@ -64,7 +64,7 @@ def new_cards(count: int) -> Rows:
 
 def test_an_amount_that_comes_again_is_told_with_the_time_since() -> None:
     fact = facts(paid_twice(), 84.2)["repeated"]
-    assert fact.detail.startswith("EUR 84.20 again: this card had the same amount 3 days ago; 1 of ")
+    assert fact.detail.startswith("EUR 84.20 again: this card had the same amount 3 days ago; about 1 of ")
     assert fact.values["of"] == "card"
     assert fact.values["age_s"] == pytest.approx(3 * DAY_S)
     assert "repeated" not in facts(observed(traffic(6000)), 84.2)

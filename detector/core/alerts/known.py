@@ -42,6 +42,8 @@ HOUR_SHARE_MAX = 0.05
 FAST_MIN = 2.3
 # Nats from which an amount that comes again is told: 1 in 55 events repeats one as soon.
 RARE_MIN = 4.0
+# Share of all events that meet a new one of a kind, up to which many new ones are told.
+NEW_SHARE_MAX = 1.0 / 3.0
 # Km from which a way is told: places are only as exact as a town.
 NEAR_KM = 10.0
 # Km from which a move is told: that to the next town is as inexact as the two places.
@@ -55,7 +57,7 @@ DRIVE_KM_H = 150.0
 # Half-lives after which the time since a key was first seen is not known any more: single floats hold it.
 AGE_HALF_LIVES_MAX = 16.0
 # A category that so many of the main entity's events have, and not nearly all events, is usual for it.
-OFTEN_SHARE, ALL_SHARE = 0.2, 0.8
+OFTEN_SHARE, ALL_SHARE = 0.3, 0.8
 
 
 class Pace(NamedTuple):
@@ -96,7 +98,7 @@ class Repeat(NamedTuple):
 
     entity: int
     gap_s: float  # since then
-    one_of: float  # 1 of so many of the entity's amounts was one that it had before
+    one_of: float  # 1 of so many events of all has an amount again as soon
 
 
 class Newcomers(NamedTuple):
@@ -125,7 +127,7 @@ def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
 
 
 def repeat(layout: Layout, event: Rows) -> Repeat | None:
-    """The rarest repeat of the event's amount, by entity; None if none is rare."""
+    """A rare repeat of the event's amount: the main entity's, else the rarest; None if none is rare."""
     found: list[tuple[float, Repeat]] = []
     for entity in range(len(layout.entities)):
         habits = layout.habit_of("repeats", entity), layout.habit_of("repeated", entity)
@@ -134,16 +136,27 @@ def repeat(layout: Layout, event: Rows) -> Repeat | None:
         nats, gap_s, usual = event.context[0, habits[0].columns].tolist()
         events, repeats = event.context[0, habits[1].columns].tolist()
         share = (repeats + usual * HABIT_PRIOR) / (events + HABIT_PRIOR)
-        if not math.isnan(gap_s) and share > 0.0 and (rarity := nats - math.log(share)) >= RARE_MIN:
-            found.append((rarity, Repeat(entity, gap_s, 1.0 / share)))
+        if math.isnan(gap_s) or not share > 0.0 or nats - math.log(share) < RARE_MIN:
+            continue
+        found.append((nats - math.log(share), Repeat(entity, gap_s, math.exp(nats) / usual)))
+    if found and found[0][1].entity == 0:
+        return found[0][1]
     return max(found)[1] if found else None
 
 
 def newcomers(layout: Layout, event: Rows) -> list[Newcomers]:
-    """Entities that meet far more new ones than usual, each with one kind of them, the most first."""
+    """Entities that meet far more new ones than usual, each with one kind of them, the most first.
+
+    Not of kinds that are new in most events anyway: then that says only how many events there are.
+    """
     found, half_life = [], float(layout.half_lives_s[-1])
+    all_new = layout.habit_of("novelty", None)
     for habit in layout.habits:
-        if habit.contact is None or habit.key is None:
+        if habit.contact is None or habit.key is None or all_new is None:
+            continue
+        place = next(number for number, kind in enumerate(layout.contacts) if kind.right == habit.contact)
+        events, *new = event.context[0, all_new.columns].tolist()
+        if new[place] > NEW_SHARE_MAX * events:
             continue
         *short, count, observed = event.context[0, habit.columns].tolist()
         known = observed >= 1.0 - 2.0 ** (-DAY_S / half_life)

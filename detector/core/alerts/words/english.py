@@ -155,7 +155,7 @@ TEXTS = {
     "frauds": "{share} of what is known of {this} was fraud, the latest {ago}",
     "repeated": "{amount} again: {this} had the same amount {ago}",
     "repeated_there": "{amount} again {meeting}: the same amount was there {ago}",
-    "repeated_seldom": "{text}; 1 of {events} of its amounts was one it had before",
+    "repeated_seldom": "{text}; about 1 of {events} events has an amount again as soon",
     "newcomers": "{n} {things} that are new to {this} in {window}",
     "newcomers_there": "{n} {things} that are new to {noun} {value} in {window}",
     "newcomers_usual": "{text}; usually one in {duration}",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from detector.core.alerts.case_rows import Total
-from detector.core.alerts.known import Met
+from detector.core.alerts.known import OFTEN_SHARE, Met
 from detector.core.alerts.words.english import TEXTS
 from detector.core.alerts.words.numbers import duration, number, one_in, percent
 from detector.core.alerts.words.phrases import Values, listed
@@ -15,7 +15,6 @@ from detector.core.alerts.words.words import DAY_S, Words, ago
 
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
 ALL_MAX = 0.005  # a smaller share is none
-REST_USUAL = 0.3  # share of the main entity's events from which a category is told as usual
 
 
 class OwnShare(NamedTuple):
@@ -78,7 +77,7 @@ class Headlines:
         """Categories and entities of the event beside its evidence, the usual ones last; None without any."""
         new = [one for one in met if one.found.new or one.found.age_s < DAY_S]
         known = [one for one in met if one not in new]
-        seldom = [one for one in categories if one.share < REST_USUAL]
+        seldom = [one for one in categories if one.share < OFTEN_SHARE]
         told = self._met(new, entities) + [
             TEXTS["rest_share" if place else "rest_first"].format(
                 one=self.one(one.name, one.value), share=percent(one.share)
