@@ -58,14 +58,14 @@ def level_of(size: float) -> float:
 @_compiled
 def share_of_all(counts: Any, level: float, size: float) -> float:
     """Share of all events at least as far; one event of a wide distribution counts beside them."""
-    share: float = (_reached(counts, level) + 1.0 / (1.0 + size)) / (counts[0] + 1.0)
+    share: float = (reached(counts, level) + 1.0 / (1.0 + size)) / (counts[0] + 1.0)
     return share
 
 
 @_compiled
 def share_of_own(counts: Any, level: float, share: float) -> float:
     """Share of a key's events at least as far, shrunk to everybody's."""
-    own: float = (_reached(counts, level) + OWN_PRIOR * share) / (counts[0] + OWN_PRIOR)
+    own: float = (reached(counts, level) + OWN_PRIOR * share) / (counts[0] + OWN_PRIOR)
     return own
 
 
@@ -77,11 +77,12 @@ def count(counts: Any, level: float) -> None:
 
 
 @_compiled
-def _reached(counts: Any, level: float) -> float:
+def reached(counts: Any, level: float) -> float:
+    """Decayed events at a level or above."""
     below = min(int(level), LEVELS - 2)
     inside = level - below
-    reached: float = (1.0 - inside) * counts[below] + inside * counts[below + 1]
-    return reached
+    found: float = (1.0 - inside) * counts[below] + inside * counts[below + 1]
+    return found
 
 
 @_compiled

@@ -19,7 +19,7 @@ import numpy as np
 
 from detector.core.features.habit_tables import Context, Keys, Times
 from detector.core.features.key_table import enter
-from detector.core.features.levels import LevelsTable, count, decay_all, level_of, share_of_all
+from detector.core.features.levels import LevelsTable, count, decay_all, level_of, reached
 from detector.core.state import row_hash
 
 REPEATED = 1.0  # level of all repeats; an event that repeats nothing has level 0
@@ -60,18 +60,18 @@ def _repeats(
 ) -> None:
     for event in range(len(pairs)):
         pair = pairs[event]
-        usual = share_of_all(everyone, REPEATED, 1.0)
+        decay_all(everyone, times[event], rate)
+        repeats = reached(everyone, REPEATED)
+        usual = (repeats + 0.5) / (everyone[0] + 1.0)
         context[event, 0], context[event, 1], context[event, 2] = 0.0, np.nan, usual
         if pair == 0:
             continue
-        decay_all(everyone, times[event], rate)
         slot, new = enter(keys, last, stats, count_, hashed, last_words, stats_words, pair)
         level = 0.0
         if not new:
             gap = abs(times[event] - last[slot])
-            size = long_s / max(gap, GAP_MIN_S)
-            level = max(level_of(size), REPEATED)
-            soon = min(share_of_all(everyone, level, size), usual) / usual
+            level = max(level_of(long_s / max(gap, GAP_MIN_S)), REPEATED)
+            soon = (reached(everyone, level) + 1.0) / (repeats + 1.0)
             context[event, 0], context[event, 1] = -math.log(soon), gap
         count(everyone, level)
         last[slot] = times[event] if new else max(last[slot], times[event])
