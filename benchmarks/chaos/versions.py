@@ -9,9 +9,10 @@ SIGTERM and replaced by this build, each time once all are ready; then one by on
 direction one is killed (-9) instead of stopped.
 
 With `--format` this build comes first, and the other one is newer: it reads the checkpoints of this one,
-which refuses those of the other. An older replica that gets a partition from a newer one ends with exit code
-3 and a sentence, and is started again, as a supervisor does. All partitions must run all the same, on those
-that are left. The way back is to stop all, `detector checkpoint begin`, and to start the older ones.
+which refuses those of the other. The first newer replica is killed once more. An older one that gets its
+partitions ends with exit code 3 and a sentence, and is started again, as a supervisor does. All partitions
+must run all the same, on those that are left. The way back is to stop all, `detector checkpoint begin`, and
+to start the older ones.
 
 What must hold: no replica ends by itself, and each is ready again within `--patience`; each record of the log
 is scored or rejected exactly once; no alert comes twice. With `--equal` all outputs are, byte for byte, those
@@ -36,7 +37,7 @@ import time
 from io import BytesIO
 from pathlib import Path
 
-from benchmarks.chaos.fleet import CONFIG, KAFKA, Fleet, Replica
+from benchmarks.chaos.fleet import CONFIG, KAFKA, SESSION_S, Fleet, Replica
 from benchmarks.chaos.traffic import Traffic
 from detector.errors import EXIT_NEEDS_OPERATOR
 from tests.kafka.audit import compare, log_of, places, published, published_again, times_accounted
@@ -121,6 +122,12 @@ class Run:
             self.fleet.ours[replica.name] = ours
             self.fleet.again(replica)
             self._await(f"{replica.name} is {'this' if ours else 'the other'} build")
+            if self.fleet.may_refuse and number == 0:  # its partitions go to older ones
+                time.sleep(self._options.pause)
+                replica.daemon.kill()
+                time.sleep(2 * SESSION_S)
+                self.fleet.again(replica)
+                self._await(f"{replica.name} was killed")
 
     def _begin_again(self) -> None:
         """Go back to the older build, which cannot read what the newer one left."""

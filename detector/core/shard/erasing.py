@@ -13,6 +13,7 @@ there on has nothing of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from weakref import WeakMethod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,10 +50,11 @@ class Erasing:
     Parameters
     ----------
     parts
-        Gives `holders`.
+        Gives `holders`. It belongs to the shard, which owns this: a reference that counts would be a circle,
+        and the arrays of a shard that is given up would wait for Python's collector of circles.
     """
 
-    def __init__(self, parser: Parser, parts: Callable[[], Sequence[Holder]]) -> None:
+    def __init__(self, parser: Parser, parts: WeakMethod[Callable[[], Sequence[Holder]]]) -> None:
         self._parser, self._parts = parser, parts
 
     def hash_of(self, value: str) -> int:
@@ -64,7 +66,9 @@ class Erasing:
         keys = _keys(entity for entity in entities if entity)
         if not len(keys):
             return ()
-        total = np.sum(list(held(self._parts(), keys).values()), axis=0)
+        parts = self._parts()
+        assert parts is not None, "the shard owns this"
+        total = np.sum(list(held(parts(), keys).values()), axis=0)
         return set(keys[total > 0].tolist())
 
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+from weakref import WeakMethod
 
 from numpy.typing import NDArray
 
@@ -124,7 +125,7 @@ class Shard:
             Routing(*routed(self.config, identity.partition, alone=self._expects_labels)),
             CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
             self._alerting,
-            Erasing(self._intake.parser, self._holders),
+            Erasing(self._intake.parser, WeakMethod(self._holders)),
             self._learning.versions,
         )
         self._alerting.know_answers(self.desk.book.last_answer)
