@@ -88,7 +88,7 @@ class Fleet:
             if not replica.daemon.alive:
                 self._tell_end(replica)
                 if len(self.violations) > VIOLATIONS_MAX:
-                    raise SystemExit("too many violations to go on")
+                    raise SystemExit("\n- ".join(["too many violations to go on:", *self.violations]))
                 self.again(replica)
 
     def _tell_end(self, replica: Replica) -> None:

@@ -168,7 +168,8 @@ class Tampering:
             return chance.choice(VALUES[:20])
         match chance.randrange(5):
             case 0:
-                return value.astype(chance.choice(DTYPES[:-1]))
+                with np.errstate(all="ignore"):  # it need not fit
+                    return value.astype(chance.choice(DTYPES[:-1]))
             case 1:
                 return np.zeros(chance.choice(LENGTHS[:6]), dtype=value.dtype)
             case 2:

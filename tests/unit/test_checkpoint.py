@@ -454,6 +454,21 @@ def tampered(store: MemoryStore, name: str, changes: dict[str, Any]) -> None:
         store.objects[place] = f"{body}\n{hashlib.sha256(body.encode()).hexdigest()}\n".encode()
 
 
+def test_states_that_this_version_cannot_load_are_told_in_a_sentence_of_bounded_length(
+    store: MemoryStore,
+) -> None:
+    """Another version may have left them, and how many there are does not matter."""
+    names = generations(store, 8)
+    store.lose(f"{names[0]}.json")
+    store.lose(f"manifests/{names[0]}.json")
+    refused = dict.fromkeys(names, "its state cannot be loaded")
+    with pytest.raises(NeedsOperator, match="run the version that wrote it") as refusal:
+        find_origin(committed(names[-1], 800), store.get, partition=3, beginning=0, refused=refused)
+    assert str(refusal.value).count("cannot be loaded") == 2
+    assert "; 5 more; " in str(refusal.value)
+    assert f"manifests/{names[0]}.json: it is missing" in str(refusal.value)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -81,6 +81,9 @@ class Erasing(Protocol):
     def known(self, entities: Sequence[int]) -> Collection[int]:
         """Which of these entities (hashes) anything is held of."""
 
+    def drop(self, entities: Sequence[int]) -> Counts:
+        """Drop all that is held of entities (hashes); returns how much that was, by ascending entity."""
+
 
 class Governing(Protocol):
     """Which encoder serves."""
@@ -169,8 +172,10 @@ class Desk:
             self._drafts.append(Draft(position=position, echo=echo, outcome=outcome, text=text))
         return Counter(draft.outcome for draft in self._drafts[len(self._drafts) - len(found) :])
 
-    def tell_dropped(self, counts: Counts) -> None:
-        """Tell how much was dropped of each entity of `erased`, in ascending order of these."""
+    def drop_erased(self) -> None:
+        """Drop what is held of each entity of `erased`, and tell how much that was."""
+        assert self._erasing is not None, "without it nothing is erased"
+        counts = self._erasing.drop([*self.erased])
         for place, entity in enumerate(sorted(self.erased)):
             dropped = {name: int(numbers[place]) for name, numbers in counts.items() if numbers[place]}
             draft = self.erased[entity]

@@ -61,6 +61,7 @@ _COMPONENT_CHARS_MAX = 249
 _SHORTENED_TO = 16  # characters kept of a longer name: at most 192 when quoted, then 33 for the hash
 _CLUSTER = "cluster-"  # no folder of a partition, of manifests or configurations begins so
 _TEMPORARY = ".tmp-"  # prefix of names that stores reserve
+DAMAGES_TOLD_MAX = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -448,13 +449,18 @@ def _get(name: str, get: Get) -> bytes:
         raise CheckpointDamaged("it is missing") from error
 
 
-def _unusable(partition: int, damages: Iterable[str]) -> NeedsOperator:
+def _unusable(partition: int, damages: Sequence[str]) -> NeedsOperator:
     return NeedsOperator(
         f"partition {partition}: the checkpoint store holds no usable checkpoint{_because(damages)}: restore "
-        f"it (is checkpoints.url the one that the group used before?), or stop all members and run {BEGIN}"
+        "it (is checkpoints.url the one that the group used before?), run the version that wrote it, or stop "
+        f"all members and run {BEGIN}"
     )
 
 
-def _because(damages: Iterable[str]) -> str:
+def _because(damages: Sequence[str]) -> str:
+    """Name the newest ones and the one that ended the walk; there may be a chain of dozens."""
+    if len(damages) > DAMAGES_TOLD_MAX:
+        told = DAMAGES_TOLD_MAX - 1
+        damages = [*damages[:told], f"{len(damages) - told - 1} more", damages[-1]]
     text = "; ".join(damages)
     return f" ({text})" if text else ""

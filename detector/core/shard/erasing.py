@@ -46,14 +46,16 @@ def holders(
 class Erasing:
     """What the desk asks, see `detector.core.labels.desk`.
 
-    Parameters
+    Attributes
     ----------
     parts
-        Gives `holders`.
+        Gives `holders`. The desk's book is one of them, so it is set once there is a desk. It must not know
+        the shard, which owns this: in a circle the arrays of a shard that is given up are not freed at once.
     """
 
-    def __init__(self, parser: Parser, parts: Callable[[], Sequence[Holder]]) -> None:
-        self._parser, self._parts = parser, parts
+    def __init__(self, parser: Parser, buffer: EventBuffer) -> None:
+        self._parser, self._buffer = parser, buffer
+        self.parts: Callable[[], Sequence[Holder]] = tuple
 
     def hash_of(self, value: str) -> int:
         """Hash of a value of the main entity; 0: the schema has none."""
@@ -64,8 +66,17 @@ class Erasing:
         keys = _keys(entity for entity in entities if entity)
         if not len(keys):
             return ()
-        total = np.sum(list(held(self._parts(), keys).values()), axis=0)
+        total = np.sum(list(held(self.parts(), keys).values()), axis=0)
         return set(keys[total > 0].tolist())
+
+    def drop(self, entities: Sequence[int]) -> Counts:
+        """Drop all that is held of entities (hashes); returns how much that was, by ascending entity."""
+        keys, parts = _keys(entities), self.parts()
+        counts = held(parts, keys)
+        offsets = np.unique(self._buffer.column("offsets", self._buffer.numbers_of(keys)))
+        for part in parts:
+            part.erase(Erased(keys, offsets))
+        return counts
 
 
 def held(parts: Sequence[Holder], entities: Keys) -> Counts:
@@ -75,16 +86,6 @@ def held(parts: Sequence[Holder], entities: Keys) -> Counts:
         for name, numbers in part.held(entities).items():
             total[name] = total.get(name, 0) + numbers
     return total
-
-
-def erase(entities: Sequence[int], parts: Sequence[Holder], buffer: EventBuffer) -> Counts:
-    """Drop all that is held of entities (hashes); returns how much that was, by ascending entity."""
-    keys = _keys(entities)
-    counts = held(parts, keys)
-    offsets = np.unique(buffer.column("offsets", buffer.numbers_of(keys)))
-    for part in parts:
-        part.erase(Erased(keys, offsets))
-    return counts
 
 
 def _keys(entities: Iterable[int]) -> Keys:

@@ -24,13 +24,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from detector.config.tree import ModelPart
 from detector.core.drifted import Drift
-from detector.core.erasure import Holder
 from detector.core.events import Events, Parser
 from detector.core.features import Features, Layout
 from detector.core.jobs import AT_ONCE, Lanes
@@ -48,7 +48,7 @@ from detector.core.recovery.sides import Side, SideRecords
 from detector.core.shard.alerting import ALERT_EVENTS_MIN, Alerting
 from detector.core.shard.block import Block
 from detector.core.shard.embedded import Embedded, embedded
-from detector.core.shard.erasing import Erasing, erase, holders
+from detector.core.shard.erasing import Erasing, holders
 from detector.core.shard.following import follow
 from detector.core.shard.intake import Intake
 from detector.core.shard.learning import Learning
@@ -116,6 +116,7 @@ class Shard:
         model, identity = fitted(self.config), self._identity
         layout, features = self._scorer.layout, self._scorer.features
         self._buffer = EventBuffer(model.labels, layout, len(features))
+        erasing = Erasing(self._intake.parser, self._buffer)
         self.desk = Desk(
             model.labels,
             identity,
@@ -124,13 +125,15 @@ class Shard:
             Routing(*routed(self.config, identity.partition, alone=self._expects_labels)),
             CaseAlerts(self._buffer, self.config.alerts.case_idle_timeout, self._alerting.cases),
             self._alerting,
-            Erasing(self._intake.parser, self._holders),
+            erasing,
             self._learning.versions,
         )
         self._alerting.know_answers(self.desk.book.last_answer)
         self._supervision = Supervision(
             model, layout, features, self._buffer, self._learning.rng, shares=self.config.exchange
         )
+        parts = self._scorer, self._learning, self._alerting, self._supervision
+        erasing.parts = partial(holders, *parts, self.desk.book, self._buffer)
         self._learning.frauds = self._supervision.confirmed
         self._peers = Peers(self._supervision, layout, shape(self.config), identity.partition)
 
@@ -391,13 +394,9 @@ class Shard:
             part.apply(applied)
         self._learning.govern(self._scorer, restart=self._young)
         if self.desk.erased:
-            self.desk.tell_dropped(erase([*self.desk.erased], self._holders(), self._buffer))
+            self.desk.drop_erased()
             self._forget_erased()
         return {"read": len(labels), **applied.outcomes} if labels else {}
-
-    def _holders(self) -> Sequence[Holder]:
-        parts = self._scorer, self._learning, self._alerting, self._supervision
-        return holders(*parts, self.desk.book, self._buffer)
 
     def _forget_erased(self) -> None:
         """Fit the parts of the score to what is left; where nothing is, begin anew."""
