@@ -50,6 +50,7 @@ RECURRING_DISTINCT_MIN = 20  # of a key that has no name of one
 WHOLE_MAX = 1e15  # below, a float that is whole is written as a whole number
 LONG_DIGITS_MIN = 7  # of a number that may be a key without a name of one
 ONCE_EVENTS_MIN = 500  # of which all keys differ: keys of events, or of so many that none has a history
+RUNS_APART_MAX = 0.02  # of documents, those whose lines are in two places: a short number came twice
 SPACED_MAX = 0.1  # share of values with a space in them; more are descriptions
 CHANCE_MIN = 20.0  # differing pairs that chance would give; fewer prove nothing
 STREAM_YEARS_MAX = 5  # of the events of a sample; births and contracts lie further apart
@@ -215,9 +216,9 @@ class Column:
 
     @cached_property
     def in_runs(self) -> bool:
-        """Whether all events of a value are neighbours, as the lines of a document are."""
+        """Whether nearly all events of a value are neighbours, as the lines of a document are."""
         runs = sum(1 for _ in itertools.groupby(map(text_of, self.values)))
-        return runs == self.distinct < len(self.values)
+        return runs <= (1.0 + RUNS_APART_MAX) * self.distinct and self.distinct < len(self.values)
 
     @cached_property
     def numbered_texts(self) -> bool:
@@ -333,7 +334,7 @@ class Column:
     def numbers(self) -> list[float]:
         """The values of a decimal field as numbers; NaN for texts that mean that there is none."""
         if self.types <= {int, float}:
-            return [float(value) for value in self.values if not isinstance(value, str)]
+            return [as_float(value) for value in self.values if not isinstance(value, str)]
         assert self.written is not None
         form, none = self.written.forms[0], {*self.written.tokens, *MISSING_TEXTS}
         return [
@@ -427,6 +428,14 @@ def text_of(value: Any) -> str:
     if kind is float and value.is_integer() and abs(value) < WHOLE_MAX:
         return str(int(value))
     return str(value).lower() if kind is bool else str(value)
+
+
+def as_float(number: float) -> float:
+    """A number as a float; infinity for a whole number beyond all floats."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def is_constant_in(column: Column, main: Column) -> bool:

@@ -268,15 +268,28 @@ def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
 def _less_names(
     rest: list[Choice], ranked: list[Choice], sample: Sample
 ) -> tuple[list[Choice], list[Choice]]:
-    """Make fields of entities that only describe the main one: its name, its town."""
-    plain = {
-        choice.path
-        for choice in ranked[1:]
-        if (column := sample.columns[choice.path]).is_name or not column.entity
-        if is_constant_in(column, sample.columns[ranked[0].path])
-    }
-    rest = [replace(c, kind="categorical", reason="text") if c.path in plain else c for c in rest]
-    return rest, [choice for choice in ranked if choice.path not in plain]
+    """Make fields of entities that only describe the main one, or say the same as one before them."""
+    kept: list[Choice] = []
+    plain: dict[str, Choice] = {}
+    for choice in ranked:
+        column, before = sample.columns[choice.path], [sample.columns[one.path] for one in kept]
+        same = next((other for other in before if _is_same(column, other)), None)
+        if same is not None:
+            why = f"it says the same as {cut(same.path)}"
+            plain[choice.path] = replace(choice, kind="categorical", use="context", reason=why)
+        elif before and (column.is_name or not column.entity) and is_constant_in(column, before[0]):
+            plain[choice.path] = replace(choice, kind="categorical", reason="text")
+        else:
+            kept.append(choice)
+    return [plain.get(choice.path, choice) for choice in rest], kept
+
+
+def _is_same(column: Column, other: Column) -> bool:
+    """Whether it always has the value of another key, or is that key's name or another number of it."""
+    if column.rows == other.rows and column.values == other.values:
+        return True
+    alike = column.is_name or column.entity in ("", other.entity)
+    return alike and is_constant_in(column, other) and is_constant_in(other, column)
 
 
 def _most_informative(values: list[Choice], sample: Sample) -> tuple[list[Choice], list[Choice]]:

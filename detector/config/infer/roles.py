@@ -221,7 +221,7 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
         return "ignored", "never repeats, could be the id"
     if max(map(len, column.counts)) > LIMITS.text_chars_max:
         return "ignored", f"longer than {LIMITS.text_chars_max} characters"
-    if column.is_key() and column.says_id and n >= FEW and column.spaced <= SPACED_MAX:
+    if column.is_key() and column.says_id and column.events >= FEW and column.spaced <= SPACED_MAX:
         if column.sorted and distinct >= RECURRING_DISTINCT_MIN and column.digits:
             return "ignored", "a counter"
         of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS or column.in_runs
@@ -265,7 +265,7 @@ def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
         keyed = keyed and column.numbered_texts and not _is_number_like(column)
         if keyed and present and concept(column.noun) != "currency":
             return "entity", "values recur like those of a key"
-        if n >= FEW and distinct > 0.9 * n:
+        if column.events >= FEW and n >= KEY_DISTINCT_MIN and distinct > 0.9 * n:
             return "ignored", "nearly every event has a different value"
     return None
 
