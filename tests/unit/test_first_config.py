@@ -30,6 +30,7 @@ from tests.further import FURTHER
 from tests.kinds import KINDS
 from tests.odd import ODD
 from tests.payloads import PAYLOADS
+from tests.portals import PORTALS
 from tests.shapes import SHAPES, Shape
 from tests.trades import TRADES
 from tests.unread import NOTED, TEXTS
@@ -88,7 +89,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS, *FRESH, *PAYLOADS]
+ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS, *FRESH, *PAYLOADS, *PORTALS]
 
 
 @pytest.mark.parametrize("shape", ALL, ids=lambda shape: shape.name)

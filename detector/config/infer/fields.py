@@ -44,6 +44,7 @@ PRODUCTS_ROWS = 200  # in which a price times a quantity is looked for
 PRODUCT_CLOSE = 0.01  # of the amount: both are rounded
 BELOW_MAX = 0.02  # share of events in which the largest of several amounts is below another
 DISPLAY_CHARS_MAX = 64  # of the tree
+NAME_CHARS_GOOD = 40  # of a name that people read; longer paths lose what they begin with
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
     "account acceptor beneficiary branch buyer cardholder client creditor customer debtor device email "
@@ -58,11 +59,10 @@ _CURRENCY_NAMED = re.compile(rf"[(\[]([A-Z]{{3}}|{CURRENCY})[)\]]")  # Amount (I
 def described(choice: Choice, sample: Sample) -> Choice:
     """Add a label for people, a unit, and how the field's texts are read."""
     column = sample.parts(choice.path)[0]
-    own = column.path.rpartition(".")[2]
     display = _display(column) or column.called
     unit = ""
     if choice.kind == "numeric" and (column.is_amount or _is_money(column)):
-        unit = column.symbol or _currency_named(own) or _currency_beside(column, sample)
+        unit = column.symbol or _currency_named(column) or _currency_beside(column, sample)
     number = next(iter(_forms(choice, sample)), None)
     written = [part.written for part in sample.parts(choice.path) if part.written is not None]
     tokens = dict.fromkeys(itertools.chain.from_iterable(one.tokens for one in written))
@@ -89,10 +89,12 @@ def _is_money(column: Column) -> bool:
     return concept(column.noun) in AMOUNT_CONCEPTS and amount_rank(column) is not None
 
 
-def _currency_named(name: str) -> str:
-    """The currency in the brackets of a name."""
-    found = _CURRENCY_NAMED.search(name)
-    return found[1] if found and found[1] != "%" else ""
+def _currency_named(column: Column) -> str:
+    """The currency in the brackets of a name, or at its end: Gutschrift in CHF, amount_usd."""
+    found, last = _CURRENCY_NAMED.search(column.path), column.last_words[-1:]
+    if found and found[1] != "%":
+        return found[1]
+    return last[0].upper() if len(column.last_words) > 1 and last[0] in CURRENCY_CODES else ""
 
 
 def _currency_beside(column: Column, sample: Sample) -> str:
@@ -214,7 +216,7 @@ def _largest(amounts: Sequence[tuple[str, Column]]) -> str | None:
 
 def _is_in_currency(column: Column) -> bool:
     """Whether its name has a known currency in brackets: no other unit, as KWH."""
-    named = _currency_named(column.path)
+    named = _currency_named(column)
     unit = named.isalpha() and named.isupper() and len(named) > 2
     return bool(named) and (named.lower() in CURRENCY_CODES or not unit)
 
@@ -300,6 +302,8 @@ def slug(path: str, column: Column) -> str:
     elif not path.isascii():
         words = [word if word.isascii() else _canonical(word) for word in column.words]
         path = "_".join(filter(None, words)) or "field"
+    while len(path) > NAME_CHARS_GOOD and "." in path:
+        path = path.partition(".")[2]  # what it is stands at its end
     wanted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", path)
     wanted = re.sub(r"[^A-Za-z0-9]+", "_", wanted).strip("_").lower()[:56].strip("_") or "field"
     return f"f_{wanted}" if wanted[0].isdigit() else wanted
