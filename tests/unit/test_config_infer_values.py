@@ -89,4 +89,8 @@ def test_names_of_deep_paths() -> None:
     ]
     event = configured(rows)
     assert [entity.name for entity in event.entities] == ["iban", "payee"]
-    assert [field.name for field in event.fields] == [event.exposure] == ["intr_bk_sttlm_amt_text"]
+    assert (
+        [field.name for field in event.fields]
+        == [event.exposure]
+        == ["cdt_trf_tx_inf_intr_bk_sttlm_amt_text"]
+    )
