@@ -4,7 +4,7 @@
 
 The shapes are those of tests/shapes.py and, written after the rules of their time, tests/aside.py,
 tests/further.py, tests/exports.py, tests/odd.py, tests/trades.py, tests/written.py, tests/kinds.py,
-tests/fresh.py and tests/payloads.py.
+tests/fresh.py, tests/payloads.py and tests/portals.py.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from tests.further import FURTHER
 from tests.kinds import KINDS
 from tests.odd import ODD
 from tests.payloads import PAYLOADS
+from tests.portals import PORTALS
 from tests.shapes import SHAPES, Shape
 from tests.trades import TRADES
 from tests.written import WRITTEN
@@ -37,7 +38,7 @@ def main() -> None:
     """Print one row per shape; what is not as expected has a question mark."""
     print(HEADER)
     print("|" + "---|" * (HEADER.count("|") - 1))
-    sets = (SHAPES, ASIDE, FURTHER, EXPORTS, ODD, TRADES, WRITTEN, KINDS, FRESH, PAYLOADS)
+    sets = (SHAPES, ASIDE, FURTHER, EXPORTS, ODD, TRADES, WRITTEN, KINDS, FRESH, PAYLOADS, PORTALS)
     for shape in itertools.chain.from_iterable(sets):
         print(row(shape), flush=True)
 

@@ -8,6 +8,7 @@ and how they are explained. A new kind is one line here, one line there, and a m
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
@@ -55,6 +56,10 @@ class SampleColumn(Protocol):
     @property
     def decimal(self) -> bool:
         """Whether the values are numbers, or texts that are decimal numbers."""
+
+    @property
+    def numbers(self) -> Sequence[float]:
+        """The values of a decimal field as numbers; NaN for texts that mean that there is none."""
 
     @property
     def coded(self) -> bool:
@@ -138,7 +143,7 @@ def _geo(columns: Sequence[SampleColumn]) -> Iterator[Found]:
 
 
 def _within(column: SampleColumn, bound: float) -> bool:
-    return column.decimal and all(abs(float(value)) <= bound for value in column.values)
+    return column.decimal and all(math.isnan(number) or abs(number) <= bound for number in column.numbers)
 
 
 KINDS: dict[str, FieldRules] = {

@@ -278,7 +278,7 @@ def test_keys_that_cannot_be_named_are_counted_only_so_far() -> None:
 
 def test_limits_of_the_tree_are_kept(path: Path) -> None:
     events = [
-        e | {f"v{k}": i * k / 7 for k in range(1, 200)} | {f"user{k}_id": i % 40 for k in range(12)}
+        e | {f"v{k}": i * k / 7 for k in range(1, 200)} | {f"user{k}_id": i % (30 + k) for k in range(12)}
         for i, e in enumerate(generic(120))
     ]
     event = loaded(path, inferred(events))

@@ -163,3 +163,16 @@ def test_the_day_of_something_in_no_order_is_not_the_time() -> None:
         for n in range(300)
     ]
     assert inferred(events).time.path == "received_at"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("wandererid", ["wanderer", "id"]),
+        ("unpaid", ["unpaid"]),
+        ("prepaid", ["prepaid"]),
+        ("is_invalid", ["is", "invalid"]),
+    ],
+)
+def test_an_unknown_word_with_id_behind_it_is_an_id(name: str, words: list[str]) -> None:
+    assert words_of(name) == words

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ from tests.further import FURTHER
 from tests.kinds import KINDS
 from tests.odd import ODD
 from tests.payloads import PAYLOADS
+from tests.portals import PORTALS
 from tests.shapes import SHAPES, Shape
 from tests.trades import TRADES
 from tests.unread import NOTED, TEXTS
@@ -88,7 +90,7 @@ def understood(path: Path) -> tuple[Event, Inference]:
 # --- files in the shape of public sets --------------------------------------------------------------------
 
 
-ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS, *FRESH, *PAYLOADS]
+ALL = [*SHAPES, *ASIDE, *FURTHER, *EXPORTS, *ODD, *TRADES, *WRITTEN, *KINDS, *FRESH, *PAYLOADS, *PORTALS]
 
 
 @pytest.mark.parametrize("shape", ALL, ids=lambda shape: shape.name)
@@ -115,6 +117,20 @@ def test_what_is_not_read_ends_with_a_sentence(tmp_path: Path, name: str, data: 
     (tmp_path / name).write_bytes(data)
     with pytest.raises(NeedsOperator, match=what):
         list(read_events(Source(tmp_path / name)))
+
+
+@pytest.mark.parametrize("name", ["conn.log", "iis.log"])
+def test_the_way_out_of_a_log_gives_its_names_once(tmp_path: Path, name: str) -> None:
+    data = next(data for file, data, _ in TEXTS if file == name)
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(NeedsOperator, match=r"sed .* > events\.tsv") as caught:
+        list(read_events(Source(tmp_path / name)))
+    command = re.search(r"sed '.* > events\.tsv", str(caught.value))
+    assert command is not None
+    subprocess.run(["sh", "-c", command[0]], cwd=tmp_path, check=True)
+    first, *others = (tmp_path / "events.tsv").read_text().splitlines()
+    assert first.split("\t")[0] in ("ts", "date")
+    assert len(others) == sum(not line.startswith(b"#") for line in data.splitlines())
 
 
 def test_events_that_are_lists_are_named(tmp_path: Path) -> None:

@@ -142,6 +142,7 @@ class Column:
         self.types = {type(value) for value in values}
         self.words = path.split(".")
         self.decimal = self.types <= {int, float}
+        self.numbers = [float(value) for value in self.values] if self.decimal else []
         self.spaced = sum(" " in str(value) for value in values) / len(values)
         self.coded = False
 

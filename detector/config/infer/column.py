@@ -50,6 +50,8 @@ RECURRING_DISTINCT_MIN = 20  # of a key that has no name of one
 WHOLE_MAX = 1e15  # below, a float that is whole is written as a whole number
 LONG_DIGITS_MIN = 7  # of a number that may be a key without a name of one
 ONCE_EVENTS_MIN = 500  # of which all keys differ: keys of events, or of so many that none has a history
+SIDES = frozenset({"payee", "merchant", "payer"})  # of a payment
+RUNS_APART_MAX = 0.02  # of documents, those whose lines are in two places: a short number came twice
 SPACED_MAX = 0.1  # share of values with a space in them; more are descriptions
 CHANCE_MIN = 20.0  # differing pairs that chance would give; fewer prove nothing
 STREAM_YEARS_MAX = 5  # of the events of a sample; births and contracts lie further apart
@@ -106,7 +108,7 @@ class Column:
             return ""
         if "name" in last and last & LOGIN_WORDS and last <= LOGIN_WORDS | {"name"}:  # userName
             return "customer"
-        sides = {concept(word) for word in self.words} & {"payee", "merchant", "payer"}
+        sides = self._sides
         found = concept(self.noun)
         if found in ENTITY_RANKS and (self.says_id or not last & {"name", "nm"}):
             return self._of_side(found, sides)
@@ -118,6 +120,14 @@ class Column:
         if self.noun not in KNOWN and keys:
             return self._of_side("", sides)  # payer.vpa
         return ""
+
+    @property
+    def _sides(self) -> set[str]:
+        """The sides that it is of, by the last part of its path that says one: not FIToFI.DbtrAcct."""
+        if self.called:
+            return {concept(word) for word in self.words} & SIDES
+        parts = (words_of(part) for part in reversed(_bare(self.path).split(".")))
+        return next(filter(None, ({concept(word) for word in words} & SIDES for words in parts)), set())
 
     def _of_side(self, found: str, sides: set[str]) -> str:
         if found in ("", "card", "account", "customer", "payer", "email"):
@@ -215,9 +225,9 @@ class Column:
 
     @cached_property
     def in_runs(self) -> bool:
-        """Whether all events of a value are neighbours, as the lines of a document are."""
+        """Whether nearly all events of a value are neighbours, as the lines of a document are."""
         runs = sum(1 for _ in itertools.groupby(map(text_of, self.values)))
-        return runs == self.distinct < len(self.values)
+        return runs <= (1.0 + RUNS_APART_MAX) * self.distinct and self.distinct < len(self.values)
 
     @cached_property
     def numbered_texts(self) -> bool:
@@ -284,6 +294,11 @@ class Column:
         """Whether its numbers rise in small steps, as those of rows."""
         return self.ascending and self.numbers[-1] - self.numbers[0] < 2 * len(self.values)
 
+    @property
+    def counts_rows(self) -> bool:
+        """Whether it says 1, 2, 3 and so on."""
+        return self.ascending and [int(self.values[0]), int(self.values[-1])] == [1, len(self.values)]
+
     @cached_property
     def digits(self) -> bool:
         """Whether all values are numbers, or digits in texts."""
@@ -333,7 +348,7 @@ class Column:
     def numbers(self) -> list[float]:
         """The values of a decimal field as numbers; NaN for texts that mean that there is none."""
         if self.types <= {int, float}:
-            return [float(value) for value in self.values if not isinstance(value, str)]
+            return [as_float(value) for value in self.values if not isinstance(value, str)]
         assert self.written is not None
         form, none = self.written.forms[0], {*self.written.tokens, *MISSING_TEXTS}
         return [
@@ -427,6 +442,14 @@ def text_of(value: Any) -> str:
     if kind is float and value.is_integer() and abs(value) < WHOLE_MAX:
         return str(int(value))
     return str(value).lower() if kind is bool else str(value)
+
+
+def as_float(number: float) -> float:
+    """A number as a float; infinity for a whole number beyond all floats."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
 
 
 def is_constant_in(column: Column, main: Column) -> bool:

@@ -44,6 +44,7 @@ PRODUCTS_ROWS = 200  # in which a price times a quantity is looked for
 PRODUCT_CLOSE = 0.01  # of the amount: both are rounded
 BELOW_MAX = 0.02  # share of events in which the largest of several amounts is below another
 DISPLAY_CHARS_MAX = 64  # of the tree
+NAME_CHARS_GOOD = 40  # of a name that people read; longer paths lose what they begin with
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
     "account acceptor beneficiary branch buyer cardholder client creditor customer debtor device email "
@@ -58,24 +59,42 @@ _CURRENCY_NAMED = re.compile(rf"[(\[]([A-Z]{{3}}|{CURRENCY})[)\]]")  # Amount (I
 def described(choice: Choice, sample: Sample) -> Choice:
     """Add a label for people, a unit, and how the field's texts are read."""
     column = sample.parts(choice.path)[0]
-    own = column.path.rpartition(".")[2]
-    display = own[:DISPLAY_CHARS_MAX] if not own.isascii() and own.isprintable() else column.called
+    display = _display(column) or column.called
     unit = ""
-    if choice.kind == "numeric" and column.is_amount:
-        unit = column.symbol or _currency_named(own) or _currency_beside(column, sample)
-    number = None
-    missing: tuple[str, ...] = ()
-    if choice.kind == "numeric" and column.written is not None:
-        number = column.written.forms[0]
-        if column.written.tokens:
-            missing = (*MISSING, *column.written.tokens)
+    if choice.kind == "numeric" and (column.is_amount or _is_money(column)):
+        unit = column.symbol or _currency_named(column) or _currency_beside(column, sample)
+    number = next(iter(_forms(choice, sample)), None)
+    written = [part.written for part in sample.parts(choice.path) if part.written is not None]
+    tokens = dict.fromkeys(itertools.chain.from_iterable(one.tokens for one in written))
+    missing = (*MISSING, *tokens) if number is not None and tokens else ()
     return replace(choice, display=display, unit=unit[:UNIT_CHARS_MAX], number=number, missing_texts=missing)
 
 
-def _currency_named(name: str) -> str:
-    """The currency in the brackets of a name."""
-    found = _CURRENCY_NAMED.search(name)
-    return found[1] if found and found[1] != "%" else ""
+def _display(column: Column) -> str:
+    """Its own name, if that is written in other letters than names of a configuration."""
+    own = column.path.rpartition(".")[2]
+    return own[:DISPLAY_CHARS_MAX] if not own.isascii() and own.isprintable() else ""
+
+
+def _forms(choice: Choice, sample: Sample) -> list[NumberForm]:
+    """The forms in which all texts of a field of numbers are read; empty: they are no texts."""
+    if choice.kind not in ("numeric", "geo"):
+        return []
+    written = [part.written.forms for part in sample.parts(choice.path) if part.written is not None]
+    return [form for form in written[0] if all(form in forms for forms in written)] if written else []
+
+
+def _is_money(column: Column) -> bool:
+    """Whether it is named like what an event is about, though not like an amount: a stake, a fare."""
+    return concept(column.noun) in AMOUNT_CONCEPTS and amount_rank(column) is not None
+
+
+def _currency_named(column: Column) -> str:
+    """The currency in the brackets of a name, or at its end: Gutschrift in CHF, amount_usd."""
+    found, last = _CURRENCY_NAMED.search(column.path), column.last_words[-1:]
+    if found and found[1] != "%":
+        return found[1]
+    return last[0].upper() if len(column.last_words) > 1 and last[0] in CURRENCY_CODES else ""
 
 
 def _currency_beside(column: Column, sample: Sample) -> str:
@@ -94,9 +113,7 @@ def _currency_beside(column: Column, sample: Sample) -> str:
 
 def stream_number(fields: Sequence[Choice], sample: Sample) -> NumberForm:
     """How the stream's texts that are numbers are written: as most of its fields may be."""
-    written = [
-        w.forms for c in fields if c.kind == "numeric" and (w := sample.columns[c.path].written) is not None
-    ]
+    written = [forms for choice in fields if (forms := _forms(choice, sample))]
     form = common_form(written) if written else PLAIN
     if form.decimal == "," and form.thousands is None:
         form = NumberForm(decimal=",", thousands=".")  # what larger numbers will have
@@ -158,7 +175,9 @@ def _times_quantity(price: str, named: Sequence[str], amounts: Sequence[tuple[st
         return price
     for total in filter(numbers.__contains__, named):
         for quantity in numbers.keys() - {total}:
-            if np.allclose(one * numbers[quantity], numbers[total], rtol=PRODUCT_CLOSE, atol=0.0):
+            with np.errstate(over="ignore", invalid="ignore"):  # of numbers beyond all floats
+                product = one * numbers[quantity]
+            if np.allclose(product, numbers[total], rtol=PRODUCT_CLOSE, atol=0.0):
                 return total
     return price
 
@@ -197,7 +216,7 @@ def _largest(amounts: Sequence[tuple[str, Column]]) -> str | None:
 
 def _is_in_currency(column: Column) -> bool:
     """Whether its name has a known currency in brackets: no other unit, as KWH."""
-    named = _currency_named(column.path)
+    named = _currency_named(column)
     unit = named.isalpha() and named.isupper() and len(named) > 2
     return bool(named) and (named.lower() in CURRENCY_CODES or not unit)
 
@@ -209,7 +228,8 @@ def _is_currency(column: Column) -> bool:
 
 def _has_cents(column: Column) -> bool:
     return all(
-        math.isnan(n) or abs(100 * n - round(100 * n)) < 1e-6 * max(1.0, abs(n)) for n in column.numbers
+        not math.isfinite(n) or abs(100 * n - round(100 * n)) < 1e-6 * max(1.0, abs(n))
+        for n in column.numbers
     )
 
 
@@ -263,12 +283,14 @@ def with_names(
     for choice in entities:
         column = sample.columns[choice.path]
         own = column.noun if column.noun in ENTITY_NAMES and concept(column.noun) == column.entity else ""
-        named_entities.append(named(choice, own or column.entity or slug(choice.path, column)))
+        known = own or column.entity
+        display = "" if known else _display(column)
+        named_entities.append(replace(named(choice, known or slug(choice.path, column)), display=display))
     named_fields = []
     for choice in fields:
         column = sample.parts(choice.path)[0]
         field = named(choice, slug(choice.path, column))
-        forms = column.written.forms if field.number is not None and column.written is not None else ()
+        forms = _forms(choice, sample)
         named_fields.append(replace(field, number=None) if not forms or number in forms else field)
     return named_entities, named_fields
 
@@ -280,6 +302,8 @@ def slug(path: str, column: Column) -> str:
     elif not path.isascii():
         words = [word if word.isascii() else _canonical(word) for word in column.words]
         path = "_".join(filter(None, words)) or "field"
+    while len(path) > NAME_CHARS_GOOD and "." in path:
+        path = path.partition(".")[2]  # what it is stands at its end
     wanted = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", path)
     wanted = re.sub(r"[^A-Za-z0-9]+", "_", wanted).strip("_").lower()[:56].strip("_") or "field"
     return f"f_{wanted}" if wanted[0].isdigit() else wanted

@@ -44,6 +44,7 @@ ENTITIES_MAX = 8  # of the tree
 FIELDS_MAX = 128  # of the tree
 REPEATED_MAX = 0.01  # repeated share of an id's values; a larger one is not due to retries
 DAY_PARTS = 3  # fields of a time without a time of day
+FEWEST_MAX = 1.2  # times the fewest different values, of keys that have about as few
 MAIN_MISSING_MAX = 0.5  # share of events without the main entity
 # A key of which 20,000 events show no repetition has some hundred million values or more: no history.
 ONCE_EVENTS_MIN = 2_000
@@ -243,12 +244,15 @@ def _is_meta(choice: Choice, sample: Sample) -> bool:
 def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
     """Sort entities: those that can be the main one, by what the name says; then the better filled.
 
-    Of one kind the first in the event is first, if it has a tenth of the different values of the others.
+    Of one kind the first in the event is first, if it has a tenth of the different values of the others; of
+    those of no known kind the one with the fewest.
     """
     columns = {choice.path: sample.columns[choice.path] for choice in choices}
     most: dict[str, int] = {}
     for column in columns.values():
         most[column.entity] = max(most.get(column.entity, 0), column.distinct)
+    unnamed = [column.distinct for column in columns.values() if not column.entity]
+    few = FEWEST_MAX * min((n for n in unnamed if 10 * n >= most[""]), default=0)
     place = {path: index for index, path in enumerate(sample.columns)}
 
     def key(choice: Choice) -> tuple[Any, ...]:
@@ -259,8 +263,8 @@ def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
         last4 = column.entity == "card" and max(map(len, column.counts)) <= LAST_DIGITS
         thing = column.entity == "" and not CODE_WORDS.isdisjoint(column.last_words)  # itemid
         poor = named, last4, thing, column.missing > 0.05, 10 * column.distinct < most[column.entity]
-        order = column.distinct if column.entity == "" else place[choice.path]
-        return column.missing > MAIN_MISSING_MAX, once, rank, *poor, order, choice.path
+        order = column.distinct if column.entity == "" and column.distinct > few else 0
+        return column.missing > MAIN_MISSING_MAX, once, rank, *poor, order, place[choice.path]
 
     return sorted(choices, key=key)
 
@@ -268,15 +272,28 @@ def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
 def _less_names(
     rest: list[Choice], ranked: list[Choice], sample: Sample
 ) -> tuple[list[Choice], list[Choice]]:
-    """Make fields of entities that only describe the main one: its name, its town."""
-    plain = {
-        choice.path
-        for choice in ranked[1:]
-        if (column := sample.columns[choice.path]).is_name or not column.entity
-        if is_constant_in(column, sample.columns[ranked[0].path])
-    }
-    rest = [replace(c, kind="categorical", reason="text") if c.path in plain else c for c in rest]
-    return rest, [choice for choice in ranked if choice.path not in plain]
+    """Make fields of entities that only describe the main one, or say the same as one before them."""
+    kept: list[Choice] = []
+    plain: dict[str, Choice] = {}
+    for choice in ranked:
+        column, before = sample.columns[choice.path], [sample.columns[one.path] for one in kept]
+        same = next((other for other in before if _is_same(column, other)), None)
+        if same is not None:
+            why = f"it says the same as {cut(same.path)}"
+            plain[choice.path] = replace(choice, kind="categorical", use="context", reason=why)
+        elif before and (column.is_name or not column.entity) and is_constant_in(column, before[0]):
+            plain[choice.path] = replace(choice, kind="categorical", reason="text")
+        else:
+            kept.append(choice)
+    return [plain.get(choice.path, choice) for choice in rest], kept
+
+
+def _is_same(column: Column, other: Column) -> bool:
+    """Whether it always has the value of another key, or is that key's name or another number of it."""
+    if column.rows == other.rows and column.values == other.values:
+        return True
+    alike = column.is_name or column.entity in ("", other.entity)
+    return alike and is_constant_in(column, other) and is_constant_in(other, column)
 
 
 def _most_informative(values: list[Choice], sample: Sample) -> tuple[list[Choice], list[Choice]]:

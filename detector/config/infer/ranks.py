@@ -42,6 +42,8 @@ def id_rank(column: Column) -> int | None:
         return 0  # idTransaccion
     if column.says_id and (not column.noun or column.noun in EVENT_WORDS or _only_events(column)):
         return 0
+    if column.counts_rows and "id" not in column.words:
+        return None  # Radnummer: the next file has the same
     plain = not column.decimal or (column.ascending and not set(column.words) & MEASURE_WORDS)
     if column.says_id or (about and not column.time and plain and not column.spaced):
         return 1

@@ -36,6 +36,7 @@ def _render(inference: Inference) -> Iterator[str]:
         yield "  # No entity was found: each event is scored by itself, without a history."
     for choice in inference.entities:
         yield from _item(choice)
+        yield from _shown(choice)
     if inference.fields:
         yield "  fields:"
     for choice in inference.fields:
@@ -80,8 +81,7 @@ def _field(choice: Choice) -> Iterator[str]:
     yield f"      type: {choice.kind}"
     if choice.use != "encode":
         yield f"      use: {choice.use}"
-    if choice.display:
-        yield f"      display: {spell(choice.display)}"
+    yield from _shown(choice)
     if choice.unit:
         yield f"      unit: {spell(choice.unit)}"
     if choice.number is not None:
@@ -95,6 +95,11 @@ def _item(choice: Choice) -> Iterator[str]:
     yield f"    - name: {spell(choice.name)}"
     yield f"      path: {spell(choice.path)}"
     yield f"      optional: {str(choice.optional).lower()}"
+
+
+def _shown(choice: Choice) -> Iterator[str]:
+    if choice.display:
+        yield f"      display: {spell(choice.display)}"
 
 
 def _number(form: NumberForm) -> str:

@@ -154,8 +154,9 @@ def _named_entities(columns: Sequence[Column]) -> dict[int, str]:
         if column.numbered and any((-c.distinct, c.path) < (-column.distinct, column.path) for c in family):
             continue
         last = next((word for word in reversed(column.words) if not word.isdigit()), "")
-        if last in REFERENCES and column.distinct > 0.9 * len(column.values) > 0.9 * FEW:
-            continue
+        once = column.distinct > 0.9 * len(column.values)
+        if last in REFERENCES and (once or column.in_runs) and len(column.values) > FEW:
+            continue  # of one event, or of the lines of one
         found[id(column)] = column.entity
     return found
 
@@ -221,11 +222,11 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
         return "ignored", "never repeats, could be the id"
     if max(map(len, column.counts)) > LIMITS.text_chars_max:
         return "ignored", f"longer than {LIMITS.text_chars_max} characters"
-    if column.is_key() and column.says_id and n >= FEW and column.spaced <= SPACED_MAX:
+    if column.is_key() and column.says_id and column.events >= FEW and column.spaced <= SPACED_MAX:
         if column.sorted and distinct >= RECURRING_DISTINCT_MIN and column.digits:
             return "ignored", "a counter"
         of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS or column.in_runs
-        of_event = of_event or not THING_WORDS.isdisjoint(column.last_words)
+        of_event = of_event or not THING_WORDS.isdisjoint({column.noun, *column.last_words})
         if column.recurs and column.missing <= ENTITY_MISSING_MAX and not of_event:
             return "entity", "an identifier that recurs"
         if distinct > 0.9 * n:
@@ -265,7 +266,7 @@ def _not_a_value(column: Column, kind: Kind) -> tuple[Kind, str] | None:
         keyed = keyed and column.numbered_texts and not _is_number_like(column)
         if keyed and present and concept(column.noun) != "currency":
             return "entity", "values recur like those of a key"
-        if n >= FEW and distinct > 0.9 * n:
+        if column.events >= FEW and n >= KEY_DISTINCT_MIN and distinct > 0.9 * n:
             return "ignored", "nearly every event has a different value"
     return None
 

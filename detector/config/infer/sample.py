@@ -26,6 +26,7 @@ SAMPLE_VALUES_MAX = 1_500_000  # of events with many fields fewer are read: some
 SAMPLE_BYTES_MAX = 1 << 26  # the whole sample is held in memory
 COLUMNS_MAX = 1_024  # of an event with more fields, the first ones are used
 EXAMPLES_MAX = 3
+READ_TIME = "event.created"  # of Elastic's common schema: when the event, which was at @timestamp, was read
 GIVEN_WORDS = REFERENCES | {"code"}
 _PARTS = {word: part for part, words in enumerate(CALENDAR) for word in words}
 _LONG_PARTS = {*CALENDAR[0], *CALENDAR[1]}
@@ -103,6 +104,8 @@ class Sample:
             c.path for c in self.usable() if all(text_of(value).isalnum() for value in c.values[:100])
         ).items():
             self.columns[path].called = called
+        if {"@timestamp", READ_TIME} <= self.columns.keys():
+            self.columns[READ_TIME].called = "ingested at"
 
     def _add(self, path: str, value: Any, *, of_envelope: bool = False) -> None:
         column = self.columns.get(path)

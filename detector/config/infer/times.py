@@ -384,7 +384,7 @@ def _padded(texts: Sequence[str], values: Sequence[Any]) -> list[str]:
 
 
 def _whole_text(value: Any) -> str:
-    return str(int(value)) if float(value).is_integer() and 0 <= value < 1_000_000 else ""
+    return str(int(value)) if 0 <= value < 1_000_000 and float(value).is_integer() else ""
 
 
 def is_part(values: Sequence[Any], part: int) -> bool:

@@ -110,6 +110,8 @@ _PIECES_MAX = 4  # of a compound
 _STEMS = ((6, 2), (5, 1))  # letters that two forms of a word share, and those behind that may differ
 _SHORT_CHARS_MAX = 3  # of a word that is not looked for in others: tips are no tip
 _COMPOUND_CHARS_MAX = 32
+_WITH_ID_CHARS_MIN = 7  # of an unknown word with `id` behind it; shorter ones are often words, as `humid`
+_IN_ID = ("aid", "bid", "brid", "grid", "lid", "oid", "pid", "quid", "void")  # prepaid, hybrid, invalid
 LINKED_CHARS_MIN = 5  # of a word within a German compound, with the s behind it
 
 # ISO 8583: what its numbered data elements hold.
@@ -210,6 +212,9 @@ def _pieces(word: str) -> tuple[str, ...]:
     else:
         heads = (head for head in _HEADS if word.endswith(head) and len(word) > len(head) + 2)
     head = next(iter(heads), None)
+    with_id = word.endswith("id") and not word.endswith(_IN_ID) and len(word) >= _WITH_ID_CHARS_MIN
+    if head is None and with_id and word.isascii():
+        head = "id"  # wandererid: of something unknown
     return (word,) if head is None else (word.removesuffix(head), head)
 
 

@@ -33,12 +33,12 @@ _KNOWN = (
     _known(
         rb"#(?:separator|fields\t)",
         "a log of Zeek, with its names in a comment",
-        "sed -n 's/^#fields\\t//p; /^#/!p' {name} > events.tsv",
+        "sed 's/^#fields\\t//; /^#/d' {name} > events.tsv",
     ),
     _known(
         rb"(?:#[^\n]{0,200}\n){0,20}#Fields: ",
         "a log in the extended format of the W3C, with its names in a comment",
-        "sed -n 's/^#Fields: //p; /^#/!p' {name} | tr ' ' '\\t' > events.tsv",
+        "sed 's/^#Fields: //; /^#/d' {name} | tr ' ' '\\t' > events.tsv",
     ),
     _known(
         rb"#(?:group|datatype|default),",
