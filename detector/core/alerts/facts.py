@@ -122,6 +122,7 @@ class Facts:
 
     def __init__(self, layout: Layout, units: Units, sentences: Sentences) -> None:
         self._layout, self._units, self._say = layout, units, sentences
+        self._days = layout.resolution_s > SHORT_WINDOW_S  # what came within an hour is not known
 
     def find(self, of: Evidence) -> tuple[Fact, ...]:
         """All facts of an event, the most telling first; an alert has `FACTS_MAX` of them."""
@@ -196,7 +197,7 @@ class Facts:
             yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud())
 
     def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
-        if usual is None or not of.amount > TIMES_DEAR * max(usual[1], 0.0):
+        if usual is None or not of.amount > TIMES_DEAR * max(usual[1], 0.0) or self._days:
             return
         time, history = float(of.event.times[0]), of.history
         small = (history.times > time - WINDOWS_S[0]) & (history.amounts > 0.0)
@@ -222,7 +223,8 @@ class Facts:
         time, history = float(of.event.times[0]), of.history
         as_small = min(max(TIMES_SMALLER * of.amount, low / TIMES_SMALLER), own)
         small = (history.amounts > 0.0) & (history.amounts <= as_small)
-        small &= history.times > time - SHORT_WINDOW_S  # stolen cards are tried out quickly
+        # Stolen cards are tried out quickly.
+        small &= (history.times > time - SHORT_WINDOW_S) & (not self._days)
         count, largest = 1 + int(small.sum()), float(history.amounts[small].max(initial=of.amount))
         first = bool(contacts) and of.amount <= low / TIMES_SMALLER**2
         alerted = any(not one.usual for one in of.shared)
@@ -278,7 +280,7 @@ class Facts:
 
     def _windows(self, of: Evidence, own: Pace | None, usual: tuple[float, float] | None) -> Iterator[Fact]:
         time, history, told = float(of.event.times[0]), of.history, 0
-        for window_s in WINDOWS_S:
+        for window_s in WINDOWS_S[1:] if self._days else WINDOWS_S:
             reach_s = min(window_s, time - history.since)
             inside = history.times > time - reach_s
             count = 1 + int(inside.sum())

@@ -119,6 +119,8 @@ def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
     _, hour, count, observed = event.context[0, habit.columns].tolist()
     if count <= 0.0:
         return None
+    if layout.resolution_s > SHORT_S[-1]:
+        hour = 0.0  # which of the day's events came within one is not known
     half_life = float(layout.half_lives_s[-1])
     left = 1.0 - observed
     age = -math.log(left) / math.log(2.0) if left > 2.0**-AGE_HALF_LIVES_MAX else math.inf
@@ -162,7 +164,7 @@ def newcomers(layout: Layout, event: Rows) -> list[Newcomers]:
         known = observed >= 1.0 - 2.0 ** (-DAY_S / half_life)
         for window_s, earlier in zip(MEETINGS_S, short, strict=True):
             expected = (count + 1.0) / (observed + MEETING_TIME) * window_s / half_life
-            if earlier + 1.0 >= max(EVENTS_MIN, TIMES_USUAL * expected):
+            if window_s >= layout.resolution_s and earlier + 1.0 >= max(EVENTS_MIN, TIMES_USUAL * expected):
                 usual = count / observed * math.log(2.0) * window_s / half_life if known else None
                 met = 0 if habit.key else habit.contact
                 found.append(Newcomers(habit.key, met, earlier + 1.0, window_s, usual))
@@ -228,6 +230,7 @@ def fastest_move(
         rarity, km, gap_s = event.context[0, habit.columns].tolist()
         if entity not in (None, key) or not (rarity >= FAST_MIN and km >= MOVE_KM):
             continue
+        gap_s += layout.resolution_s
         if km > DRIVE_KM_H * gap_s / 3600.0 and (key == 0 or not _is_public(layout, event, key)):
             told.append((rarity, (key, km, gap_s)))
     return max(told)[1] if told else None
@@ -254,6 +257,7 @@ def is_everywhere(layout: Layout, event: Rows, point: int) -> bool:
         if habit.name != "moves" or habit.point != point or not habit.key:
             continue
         _, km, gap_s = event.context[0, habit.columns].tolist()
+        gap_s += layout.resolution_s
         if km >= ELSEWHERE_KM and is_impossible(km, gap_s) and _is_public(layout, event, habit.key):
             return True
     return False

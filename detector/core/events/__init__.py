@@ -11,7 +11,7 @@ from detector.core.events.event_time import EventTime
 from detector.core.events.kinds import KINDS, TEXT_GRAMS_MAX, Explanation
 from detector.core.events.parser import ParsedEvent, Parser, View, id_hash
 from detector.core.events.rejection import SKIPPED, Rejected
-from detector.core.events.times import read_time
+from detector.core.events.times import read_time, resolution_s
 from detector.core.events.values import key_text
 
 __all__ = [
@@ -30,4 +30,5 @@ __all__ = [
     "id_hash",
     "key_text",
     "read_time",
+    "resolution_s",
 ]

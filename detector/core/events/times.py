@@ -49,6 +49,7 @@ _DAY_OF_ZONE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ?(Z|UTC|GMT|[+-][0-9]{2
 _SLASHES = re.compile(r"([0-9]{4})([/.])([0-9]{2})\2([0-9]{2})(?![0-9])")
 _ISO_CHARS_MAX = 128
 _SPACE_BEFORE_OFFSET = re.compile(r" (?=[+-][0-9:]{2,8}$)")
+_CLOCK_SIGNS = "HIXcTRs"  # of patterns that have a time of day
 DIGITS_MAX = 32  # of a whole number in text that is read as such; times need 19
 _DAYS_MAX = 4096  # calendar numbers whose times are kept
 
@@ -215,6 +216,15 @@ def zone_of(name: str) -> tzinfo:
     zone = named_zone(name)
     assert zone is not None
     return zone
+
+
+def resolution_s(field: TimeField) -> float:
+    """Time within which the order of events is not known, as far as the format tells, s: a day, a step, 0."""
+    if field.format == "steps":
+        return field.step
+    days = field.format == "date" or (field.format == "apart" and len(field.parts) == 3)
+    days |= "%" in field.format and not any(f"%{sign}" in field.format for sign in _CLOCK_SIGNS)
+    return 86_400.0 if days and field.clock is None else 0.0
 
 
 def read_time(found: Any) -> float | None:

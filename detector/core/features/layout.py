@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event, ValueField
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.events import KINDS
+from detector.core.events import KINDS, resolution_s
 from detector.core.events.kinds import STORES
 from detector.core.features.fraud_rate_table import inputs_of, unknown, upper_ends
 
@@ -212,12 +212,10 @@ class Layout:
         self.cycles_s = np.array([_CYCLES_S[name] for name in config.cycles], dtype=np.float64)
         names = [place.name for place in self.numerics]
         self.exposure = names.index(schema.exposure) if schema.exposure in names else None
+        self.resolution_s = resolution_s(schema.time)
         self.kinds = self._kinds()
         self._kinds_by = {(kind.left, kind.right): kind for kind in self.kinds}
         self.habits = self._habits()
-        self._habits_by = {
-            (habit.name, habit.key, habit.point, habit.contact): habit for habit in self.habits
-        }
         self.heats = self._heats()
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
@@ -288,7 +286,8 @@ class Layout:
         self, name: str, key: int | None, point: int | None = None, contact: int | None = None
     ) -> Habit | None:
         """The habit of this name, key, place and contact; None if there is none."""
-        return self._habits_by.get((name, key, point, contact))
+        wanted = name, key, point, contact
+        return next((h for h in self.habits if wanted == (h.name, h.key, h.point, h.contact)), None)
 
     def share_columns(self, category: int) -> tuple[int, int, int, int]:
         """Columns of counts in the longest memory: of everything, a category, the main entity, both.

@@ -75,6 +75,7 @@ TEXTS = {
     "all_events": "events",
     "missing": "missing",
     "ago": "{duration} ago",
+    "less_than": "less than {duration}",  # of a time that is written as a day
     "range": "{low} to {high}",
     "up_to": "up to {high}",
     # What is usual.

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from detector.core.alerts.case_rows import Total
 from detector.core.alerts.known import OFTEN_SHARE, Met
 from detector.core.alerts.words.english import TEXTS
-from detector.core.alerts.words.numbers import duration, number, one_in, percent
+from detector.core.alerts.words.numbers import number, one_in, percent
 from detector.core.alerts.words.phrases import Values, listed
 from detector.core.alerts.words.sentences import USUAL_SHARE
-from detector.core.alerts.words.words import DAY_S, Words, ago
+from detector.core.alerts.words.words import DAY_S, Words
 
 MAIN_SHARE = 0.8  # of the score, from which one thing alone is said to carry it
 ALL_MAX = 0.005  # a smaller share is none
@@ -104,10 +104,11 @@ class Headlines:
         if contact.new:
             return TEXTS["met_new" if contact.ever else "met_never"].format(this=this)
         if contact.age_s < DAY_S:
-            return TEXTS["met_today"].format(this=this, ago=ago(contact.age_s))
+            return TEXTS["met_today"].format(this=this, ago=self._words.ago(contact.age_s))
         shared = one.others > max(contact.events, 1.0)
         most = one.share >= USUAL_SHARE
-        text = TEXTS["met_most" if most else "met_known"].format(this=this, known=duration(contact.age_s))
+        known = self._words.duration(contact.age_s)
+        text = TEXTS["met_most" if most else "met_known"].format(this=this, known=known)
         return text if shared or not most else TEXTS["met_own"].format(known=text)
 
     def part(self, code: str, field: str, of: str | None) -> str:

@@ -54,6 +54,11 @@ def one_in(score: float) -> str:
     return number(round(rounded(min(10.0 ** max(score, 0.0), RARE_MAX))))
 
 
+def about(count: float) -> float:
+    """A number of events, to two digits."""
+    return float(f"{round(count):.2g}")
+
+
 def duration(seconds: float) -> str:
     """Write a time in the largest unit of which there are two."""
     if not seconds >= 0.5:

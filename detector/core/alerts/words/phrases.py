@@ -8,8 +8,8 @@ from typing import Any
 from detector.config.tree import ValueField
 from detector.core.alerts.known import Newcomers, Repeat
 from detector.core.alerts.words.english import LAST, TEXTS
-from detector.core.alerts.words.numbers import duration, number, one_in, rounded
-from detector.core.alerts.words.words import Words, ago, rate
+from detector.core.alerts.words.numbers import number, one_in, rounded
+from detector.core.alerts.words.words import Words, rate
 from detector.core.events import View
 
 Values = Mapping[str, Any]
@@ -71,7 +71,7 @@ class Phrases:
         shown = self._words.exposed(view.values)
         this, meeting = self._words.this(name), self._words.meeting(name, view.entities[name])
         text = TEXTS["repeated_there" if found.entity else "repeated"]
-        text = text.format(amount=shown, this=this, meeting=meeting, ago=ago(found.gap_s))
+        text = text.format(amount=shown, this=this, meeting=meeting, ago=self._words.ago(found.gap_s))
         return TEXTS["repeated_seldom"].format(text=text, events=number(rounded(max(found.one_of, 1.0))))
 
     def newcomers(self, found: Newcomers, name: str, value: str | None, met: str) -> str:
@@ -88,7 +88,9 @@ class Phrases:
         )
         if not found.usual:
             return text
-        return TEXTS["newcomers_usual"].format(text=text, duration=duration(found.window_s / found.usual))
+        return TEXTS["newcomers_usual"].format(
+            text=text, duration=words.duration(found.window_s / found.usual)
+        )
 
     def nothing(self, which: str) -> str:
         """No single thing is the reason."""

@@ -12,12 +12,11 @@ from detector.config.tree import Event, ValueField
 from detector.core.alerts.earlier import Before
 from detector.core.alerts.known import EVENTS_MIN, Contact, Pace, is_impossible
 from detector.core.alerts.words.english import LAST, TEXTS
-from detector.core.alerts.words.numbers import date, duration, number, one_in, percent
+from detector.core.alerts.words.numbers import about, date, number, one_in, percent
 from detector.core.alerts.words.phrases import Phrases, Values, listed
 from detector.core.alerts.words.words import (
     DAY_S,
     Words,
-    ago,
     distance,
     events,
     is_inside,
@@ -59,6 +58,7 @@ class Sentences:
     def __init__(self, schema: Event) -> None:
         self.words = Words(schema)
         self.phrases = Phrases(self.words)
+        self._lasting, self._ago = self.words.duration, self.words.ago
 
     # --- values --------------------------------------------------------------------------------------------
 
@@ -141,19 +141,21 @@ class Sentences:
             if found.new:
                 return TEXTS["never"].format(label=label, value=shown)
             if share < RARE_SHARE:
-                return TEXTS["rare"].format(label=label, value=shown, events=number(_about(1.0 / share)))
-            return TEXTS["seen"].format(label=label, value=shown, ago=ago(found.gap_s))
+                return TEXTS["rare"].format(label=label, value=shown, events=number(about(1.0 / share)))
+            return TEXTS["seen"].format(label=label, value=shown, ago=self._ago(found.gap_s))
         if found.new:
             return self.first_time(found, name, value, theirs=theirs)
         if found.age_s < DAY_S:
             return self.first_contact(found, name, value)
         if is_again(found, own_events):
-            return TEXTS["again"].format(meeting=words.meeting(name, value), duration=duration(found.gap_s))
+            return TEXTS["again"].format(
+                meeting=words.meeting(name, value), duration=self._lasting(found.gap_s)
+            )
         if is_seldom(found, own_events):
-            every = number(_about(own_events / max(found.events, 1.0)))
+            every = number(about(own_events / max(found.events, 1.0)))
             return TEXTS["seldom_there"].format(label=label, value=shown, this=words.this(), events=every)
         return TEXTS["known_there"].format(
-            label=label, value=shown, this=words.this(), known=duration(found.age_s)
+            label=label, value=shown, this=words.this(), known=self._lasting(found.age_s)
         )
 
     def amount_there(
@@ -175,14 +177,14 @@ class Sentences:
             text = TEXTS["first_time_young"].format(
                 meeting=meeting,
                 this=words.this(),
-                ago=ago(theirs.age_s),
+                ago=self._ago(theirs.age_s),
                 events=events(max(theirs.events, 1.0)),
             )
         else:
             text = TEXTS["first_time"].format(meeting=meeting, this=words.this())
         if not found.one_of:
             return text
-        every = number(_about(found.one_of))
+        every = number(about(found.one_of))
         often = TEXTS["one_of_often" if found.one_of < ONE_OF_MIN else "one_of"]
         share = percent(1.0 / max(found.one_of, 1.0))
         return often.format(contact=text, this=words.this(), events=every, share=share)
@@ -196,7 +198,7 @@ class Sentences:
             this=self.words.this(),
             meetings=listed(meetings),
             noun=self.words.noun(met[0][0]),
-            events=number(_about(one_of)),
+            events=number(about(one_of)),
         )
 
     def first_contact(self, found: Contact, name: str, value: str | None) -> str:
@@ -206,11 +208,13 @@ class Sentences:
     def first_contacts(self, met: Sequence[tuple[str, str | None, bool]], age_s: float, count: float) -> str:
         """The same of several at once: name, value, whether anybody was seen there before."""
         meetings = [self.words.meeting(name, value) for name, value, _ in met]
-        return TEXTS["first_contact"].format(meeting=listed(meetings), ago=ago(age_s), events=events(count))
+        return TEXTS["first_contact"].format(
+            meeting=listed(meetings), ago=self._ago(age_s), events=events(count)
+        )
 
     def frauds(self, name: str, share: float, age_s: float) -> str:
         """Frauds that were confirmed of an entity or a category."""
-        return TEXTS["frauds"].format(share=percent(share), this=self.words.this(name), ago=ago(age_s))
+        return TEXTS["frauds"].format(share=percent(share), this=self.words.this(name), ago=self._ago(age_s))
 
     # --- the main entity -----------------------------------------------------------------------------------
 
@@ -255,7 +259,7 @@ class Sentences:
         if found is None or (math.isinf(found.age_s) if not found.known else found.hour < HOT_EVENTS_MIN):
             return text
         if not found.known:
-            seen, counted = ago(found.age_s), events(found.events)
+            seen, counted = self._ago(found.age_s), events(found.events)
             return TEXTS["hot_there_young"].format(text=text, ago=seen, events=counted)
         return TEXTS["hot_there_rate"].format(text=text, events=events(found.hour), rate=rate(found.per_s))
 
@@ -271,7 +275,7 @@ class Sentences:
             parts.append(
                 TEXTS["earlier_nothing" if nothing else "earlier_one"].format(
                     amount="" if nothing else self.words.amount(one.amount, values),
-                    duration=duration(one.gap_s),
+                    duration=self._lasting(one.gap_s),
                     why=TEXTS["earlier_why"].format(why=why, rare=one_in(one.score)),
                     alerted=TEXTS[one.status],
                 )
@@ -280,7 +284,7 @@ class Sentences:
         if count > len(told):
             text = TEXTS["earlier_more" if told else "earlier_none"]
             all_ = "" if total is None else TEXTS["in_all"].format(sum=self.words.amount(total, values))
-            shown = text.format(n=number(float(count)), days=duration(since_s), sum=all_, list=shown)
+            shown = text.format(n=number(float(count)), days=self._lasting(since_s), sum=all_, list=shown)
         return TEXTS["earlier"].format(this=self.words.this(), list=shown)
 
     def hour(self, time: str, usual: str, share: float | None) -> str:
@@ -306,7 +310,7 @@ class Sentences:
     def elsewhere(self, name: str, km: float, seconds: float) -> str:
         """Another entity was far away shortly before."""
         return TEXTS["elsewhere"].format(
-            this=self.words.this(name), distance=distance(km), duration=duration(seconds)
+            this=self.words.this(name), distance=distance(km), duration=self._lasting(seconds)
         )
 
     def move(self, name: str, km: float, seconds: float, *, home: bool = False) -> str:
@@ -314,7 +318,10 @@ class Sentences:
         fast = speed(km, seconds)
         text = TEXTS["move_fast" if fast and not is_impossible(km, seconds) else "move_impossible"]
         told = text.format(
-            distance=distance(km), duration=duration(seconds), this=self.words.this(name), speed=fast
+            distance=distance(km),
+            duration=self._lasting(seconds),
+            this=self.words.this(name),
+            speed=fast,
         )
         return TEXTS["move_home"].format(move=told) if home else told
 
@@ -323,9 +330,9 @@ class Sentences:
     def frauds_there(self, name: str, value: str | None, share: float, age_s: float, *, main: bool) -> str:
         """Confirmed frauds of an entity of the event."""
         if main:
-            return TEXTS["frauds_own"].format(this=self.words.this(name), ago=ago(age_s))
+            return TEXTS["frauds_own"].format(this=self.words.this(name), ago=self._ago(age_s))
         meeting = self.words.meeting(name, value)
-        return TEXTS["frauds_there"].format(meeting=meeting, ago=ago(age_s), share=percent(share))
+        return TEXTS["frauds_there"].format(meeting=meeting, ago=self._ago(age_s), share=percent(share))
 
     def answered(self, label: str, time_s: float) -> str:
         """The last answer about the main entity."""
@@ -340,8 +347,8 @@ class Sentences:
             main=self.words.noun_of_main,
             mains=self.words.plural_of_main,
             meeting=self.words.meeting(name, value),
-            days=duration(since_s),
-            ago=ago(latest_s),
+            days=self._lasting(since_s),
+            ago=self._ago(latest_s),
         )
         return TEXTS["shared_usual"].format(shared=text) if usual else text
 
@@ -358,7 +365,7 @@ class Sentences:
         )
         return TEXTS["small_then_large"].format(
             small=self.words.amount(small, values),
-            duration=duration(gap_s),
+            duration=self._lasting(gap_s),
             large=self.words.amount(large, values),
             usual=whose,
         )
@@ -402,7 +409,9 @@ class Sentences:
             The number is unusual, else the sum is.
         """
         words = self.words
-        window = LAST[window_s] if window_s in LAST else TEXTS["last"].format(duration=duration(window_s))
+        window = (
+            LAST[window_s] if window_s in LAST else TEXTS["last"].format(duration=self._lasting(window_s))
+        )
         if not len(amounts):
             text = TEXTS["window"].format(events=events(count), window=window)
         else:
@@ -441,19 +450,19 @@ class Sentences:
             count = TEXTS["events_of"].format(events=count, amounts=shown)
         if found.age_s > YOUNG_S:
             return TEXTS["seldom"].format(this=this, events=count)
-        return TEXTS["young"].format(this=this, ago=ago(found.age_s), events=count)
+        return TEXTS["young"].format(this=this, ago=self._ago(found.age_s), events=count)
 
     def long_silence(self, name: str, gap_s: float, per_s: float) -> str:
         """The main entity was not seen for long."""
         return TEXTS["long_silence"].format(
-            this=self.words.this(name), duration=duration(gap_s), rate=rate(per_s)
+            this=self.words.this(name), duration=self._lasting(gap_s), rate=rate(per_s)
         )
 
     def since_last(
         self, name: str, gap_s: float, amount: float | None, values: Values, *, alerted: bool = False
     ) -> str:
         """The main entity's last event."""
-        this, time = self.words.this(name), duration(gap_s)
+        this, time = self.words.this(name), self._lasting(gap_s)
         if amount is None:
             since = TEXTS["since_last"].format(duration=time, this=this)
         else:
@@ -479,8 +488,3 @@ def is_again(found: Contact, own_events: float) -> bool:
 def is_seldom(found: Contact, own_events: float) -> bool:
     """Whether the main entity, which has so many events, is seldom seen with this."""
     return max(found.events, 1.0) < SELDOM_SHARE * own_events
-
-
-def _about(count: float) -> float:
-    """A number of events, to two digits."""
-    return float(f"{round(count):.2g}")

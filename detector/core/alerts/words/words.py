@@ -11,6 +11,7 @@ from typing import Any
 from detector.config.tree import Event, ValueField
 from detector.core.alerts.words.english import MEETING, NO_NOUNS, NOUNS, PLURALS, TEXTS, WITH
 from detector.core.alerts.words.numbers import duration, money, number, printed, rounded
+from detector.core.events import resolution_s
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+|[^\W\d_]+\d*")
 _DIGITS = "0123456789"
@@ -36,6 +37,7 @@ class Words:
         }
         self._entities = {entity.name: entity for entity in schema.entities}
         self._exposure = schema.exposure
+        self._resolution_s = resolution_s(schema.time)
         self._main = schema.entities[0].name if schema.entities else None
         self._nouns = {name: self._noun(name) for name in (*self._fields, *self._entities)}
 
@@ -155,6 +157,18 @@ class Words:
         """An entity or a category that an event does not have."""
         return TEXTS["entity_missing"].format(noun=self.noun(name))
 
+    # --- times ---------------------------------------------------------------------------------------------
+
+    def duration(self, seconds: float) -> str:
+        """`2 minutes`; `less than 24 hours` where times are days."""
+        if seconds < self._resolution_s:
+            return TEXTS["less_than"].format(duration=duration(self._resolution_s))
+        return duration(seconds)
+
+    def ago(self, seconds: float) -> str:
+        """`2 minutes ago`."""
+        return TEXTS["ago"].format(duration=self.duration(seconds))
+
     # --- meetings and rates --------------------------------------------------------------------------------
 
     def meeting(self, name: str, value: str | None) -> str:
@@ -192,11 +206,6 @@ class Words:
 def _is_code(word: str) -> bool:
     """Whether a word of a name is a short form in capitals: V12, CVV."""
     return word.isupper() and len(word.rstrip(_DIGITS)) <= 3
-
-
-def ago(seconds: float) -> str:
-    """`2 minutes ago`."""
-    return TEXTS["ago"].format(duration=duration(seconds))
 
 
 def events(count: float) -> str:
