@@ -72,12 +72,16 @@ def test_a_new_column_is_one_line_and_its_source(monkeypatch: pytest.MonkeyPatch
     assert RobustDistance(LAYOUT, after, 1000).columns == RobustDistance(LAYOUT, before, 1000).columns + 1
 
 
-def test_each_column_comes_from_a_known_source_and_labelled_ones_are_last() -> None:
+def test_each_column_comes_from_a_known_source_and_what_is_not_encoded_is_last() -> None:
     columns = Features(LAYOUT).columns
-    assert {column.source for column in columns} == specification.SOURCES.keys()
-    labelled = [column.labelled for column in columns]
-    assert labelled == sorted(labelled)
-    assert sum(labelled) == LAYOUT.doubt + 1 + len(LAYOUT.entities)  # heat
+    without = {"meeting", "repeat"}  # with one entity, and no exposure
+    assert {column.source for column in columns} == specification.SOURCES.keys() - without
+    encoded = [column.encoded for column in columns]
+    assert encoded == sorted(encoded, reverse=True)
+    others = [column.source for column in columns if not column.encoded]
+    assert set(others) == {"fraud rate", "heat"}
+    assert others.count("fraud rate") == LAYOUT.doubt
+    assert others.count("heat") == 1 + len(LAYOUT.entities)
 
 
 def test_the_order_in_which_columns_are_listed_changes_no_value() -> None:

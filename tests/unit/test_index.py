@@ -15,7 +15,16 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from detector.config.tree import Index as IndexConfig
-from detector.core.model.index import ROOM, ChangingIndex, Exact, Hnsw, NearestCentres, build, tuned
+from detector.core.model.index import (
+    ROOM,
+    ChangingIndex,
+    Exact,
+    Hnsw,
+    NearestCentres,
+    OutOfReachError,
+    build,
+    tuned,
+)
 
 Floats = NDArray[np.float32]
 CONFIG = IndexConfig()
@@ -184,6 +193,19 @@ def test_a_changed_index_finds_what_the_set_holds_now(data: st.DataObject, exact
         # A small graph may miss a neighbour; it never finds what is not in the set.
         assert (found >= expected - 1e-4).all()
         assert np.isclose(found, expected, rtol=1e-4, atol=1e-4).mean() >= (0.9 if exact_below == 0 else 1.0)
+
+
+def test_where_a_graph_is_cut_the_search_is_exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, probes = clouds(300, 3), clouds(40, 3, seed=5)
+    index = ChangingIndex(IndexConfig(exact_below=0)).changed_to(vectors, probes, 4, afresh=True)
+    index = index.changed_to(vectors[50:], probes, 4, afresh=False)
+
+    def cut(*_: object, **__: object) -> None:
+        raise OutOfReachError
+
+    monkeypatch.setattr(Hnsw, "search", cut)
+    expected = brute(vectors[50:], probes, 4)[1].mean(axis=1)
+    np.testing.assert_allclose(index.mean_distances(probes, 4), expected, rtol=1e-5)
 
 
 def test_a_restored_index_is_the_same_and_changes_alike() -> None:

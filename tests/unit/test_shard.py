@@ -899,7 +899,10 @@ def test_what_was_alerted_of_a_young_customer_is_not_expected_until_it_is_answer
 
 def test_a_snooze_by_code_holds_back_the_alerts_that_have_it_as_a_reason_or_a_fact() -> None:
     ranks = ("low", "medium", "high", "critical")
-    bodies = [body for body in undisturbed().bodies() if body["selection"] == "score" and body["entity"]]
+    alerts = {"budget": {"share": 0.03}, "exploration_share": 0.2, "cooldown": "2d"}
+    wanted = part(alerts=alerts)
+    alone = drive(partition(wanted)).bodies()
+    bodies = [body for body in alone if body["selection"] == "score" and body["entity"]]
 
     def until(body: dict[str, Any]) -> datetime:
         return datetime.fromisoformat(body["event_time"]) + timedelta(days=7)
@@ -923,7 +926,7 @@ def test_a_snooze_by_code_holds_back_the_alerts_that_have_it_as_a_reason_or_a_fa
         record = {"kind": "snooze", "alert_id": first["alert_id"], "time": first["event_time"], "code": code}
         record["until"] = until(first).isoformat()
         lines = [*feedback(), (first["source"]["offset"] + 1, json.dumps(record).encode())]
-        run = drive(partition(), log(), labels=sorted(lines))
+        run = drive(partition(wanted), log(), labels=sorted(lines))
         return later["alert_id"] not in {body["alert_id"] for body in run.bodies()}
 
     codes = {one["code"] for body in bodies for one in (*body["reasons"], *body["facts"])}

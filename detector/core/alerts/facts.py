@@ -201,7 +201,7 @@ class Facts:
             return
         time, history = float(of.event.times[0]), of.history
         small = (history.times > time - WINDOWS_S[0]) & (history.amounts > 0.0)
-        small &= history.amounts * TIMES_LARGER <= of.amount
+        small &= history.amounts <= of.amount / TIMES_LARGER
         if not small.any():
             return
         latest = int(np.flatnonzero(small)[0])

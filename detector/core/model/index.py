@@ -12,6 +12,7 @@ events changes in a few places; its graph is copied, and gets what is new (`Chan
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from copy import copy, deepcopy
 from typing import Any, Protocol, Self
 
@@ -25,10 +26,11 @@ from detector.config.tree import Index as IndexConfig
 SEED = 100  # hnswlib's own default; any fixed number works
 WIDTHS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 
-
 # Vectors that a graph has room for, per vector that it is built from. Those taken away stay in it, so it is
 # built from scratch when it is full: more room means fewer builds and slower searches.
 ROOM = 2
+# A changed graph that finds fewer of the neighbours is built from scratch: what was taken away has cut it.
+RECALL_MIN = 0.9
 
 
 class NearestCentres(Protocol):
@@ -79,6 +81,10 @@ class Exact:
         return _nearest(self._columns, points, k)  # type: ignore[no-any-return]
 
 
+class OutOfReachError(RuntimeError):
+    """A search finds fewer vectors than it was asked for."""
+
+
 class Hnsw:
     """Approximate search in a graph (Malkov and Yashunin 2016)."""
 
@@ -124,8 +130,9 @@ class Hnsw:
         largest, k = self.ef, true.shape[1]
         for ef in (width for width in WIDTHS if k <= width < largest):
             self.set_ef(ef)
-            if recall_of(self.search(points, k)[0], true) >= recall:
-                return
+            with suppress(OutOfReachError):
+                if recall_of(self.search(points, k)[0], true) >= recall:
+                    return
         self.set_ef(largest)
 
     def set_ef(self, ef: int) -> None:
@@ -136,7 +143,10 @@ class Hnsw:
     def search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         points = _checked(points, self._dimension)  # a wrong width is read past the row's end by hnswlib
         _check_k(k, self._count)
-        labels, squares = self._graph.knn_query(points, k=k, num_threads=1)
+        try:
+            labels, squares = self._graph.knn_query(points, k=k, num_threads=1)
+        except RuntimeError as error:  # after removals a part of a graph can be out of reach
+            raise OutOfReachError(str(error)) from error
         return labels.astype(np.int64), np.sqrt(np.maximum(squares, 0.0))
 
 
@@ -204,7 +214,8 @@ class ChangingIndex:
                 other._count(keys, counts)
                 other._index = graph.changed(vectors[new], gone)
                 other._tune(probes, k)
-                return other
+                if other.recall >= RECALL_MIN:
+                    return other
         other._vectors = vectors[np.sort(first)]
         other._added = np.zeros(len(first), dtype=np.int32)
         other._removed = np.full(len(first), -1, dtype=np.int32)
@@ -240,15 +251,24 @@ class ChangingIndex:
         self._index.set_ef(self._config.ef)
         if self._config.recall is not None:
             self._index.narrow(probes, true, self._config.recall)
-        self.recall = recall_of(self._index.search(probes, k)[0], true)
+        self.recall = recall_of(self._search(probes, k)[0], true)
 
     def mean_distances(self, points: NDArray[np.float32], k: int) -> NDArray[np.float64]:
         """Mean distance (n,) of (n, D) points to the k nearest; to all if they are fewer."""
-        assert self._index is not None
-        numbers, distances = self._index.search(points, min(k, len(self)))
+        numbers, distances = self._search(points, min(k, len(self)))
         means = np.empty(len(points))
         _means(numbers, distances, self._counts, k, means)
         return means
+
+    def _search(self, points: NDArray[np.float32], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Numbers and distances (n, k) of the nearest vectors; exact where the graph does not reach k."""
+        assert self._index is not None
+        try:
+            return self._index.search(points, k)
+        except OutOfReachError:
+            alive = np.flatnonzero(self._removed < 0)
+            numbers, distances = Exact(self._vectors[alive]).search(points, k)
+            return alive[numbers], distances
 
     def to_state(self) -> dict[str, Any]:
         return {
