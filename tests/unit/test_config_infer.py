@@ -186,6 +186,7 @@ def test_times(path: Path, times: list[Any], expected: str) -> None:
 def test_times_without_a_zone_are_pointed_out() -> None:
     events = [{"id": str(i), "ts": f"2026-01-01 10:00:0{i}", "x": i / 3} for i in range(5)]
     assert "5 of 5 have no time zone: UTC is assumed" in render(inferred(events))
+    assert "resolution" not in render(inferred(events))
 
 
 def test_the_time_of_the_event_is_preferred() -> None:
@@ -197,6 +198,7 @@ def test_the_time_of_the_event_is_preferred() -> None:
 def test_days_are_the_time_where_there_is_no_better_one(path: Path) -> None:
     events = [{"id": str(i), "transaction_date": f"2026-01-0{i}", "x": i / 3} for i in range(1, 6)]
     assert "days without a time of day" in render(inferred(events))
+    assert "resolution: 1d" in render(inferred(events))
     assert loaded(path, inferred(events)).time.path == "transaction_date"
     parser = Parser(load(path).event, bytes(32))
     assert not isinstance(parser.parse(Record(0, 0, None, json.dumps(events[0]).encode())), Rejected)

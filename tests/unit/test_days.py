@@ -25,6 +25,8 @@ START_S = 20_000 * DAY_S
     [
         ({"path": "t"}, 0.0),
         ({"path": "t", "format": "iso8601"}, 0.0),
+        ({"path": "t", "format": "iso8601", "resolution": "1d"}, DAY_S),
+        ({"path": "t", "format": "date", "resolution": "1h"}, 3600.0),
         ({"path": "t", "format": "date"}, DAY_S),
         ({"path": "t", "format": "date", "clock": "c"}, 0.0),
         ({"path": "t", "format": "%d.%m.%Y"}, DAY_S),

@@ -30,6 +30,7 @@ class Choice:
     step: str = ""  # of a time that counts, as 1h
     origin: str = ""  # of a time that counts, if not the default
     zone: str = "UTC"  # of a time that states none
+    days: bool = False  # a time without a time of day
     distinct: int = 0  # different values in the sample
     missing: float = 0.0  # share of events without it
     examples: tuple[str, ...] = ()  # shortened, quoted, printable

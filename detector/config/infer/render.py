@@ -74,6 +74,8 @@ def _id_and_time(inference: Inference) -> Iterator[str]:
         yield f"    origin: {spell(time.origin)}"
     if time.path and not time.format.startswith(("epoch", "steps")):
         yield f"    zone: {time.zone}  # of times without one"
+    if time.days and not time.clock and time.format in ("auto", "iso8601"):
+        yield "    resolution: 1d  # alerts tell nothing of what came within an hour"
 
 
 def _field(choice: Choice) -> Iterator[str]:

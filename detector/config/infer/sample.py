@@ -202,6 +202,7 @@ class Sample:
             step="" if form is None else form.step,
             origin="" if form is None else form.origin,
             zone="UTC" if form is None else form.zone,
+            days=form is not None and form.days,
             distinct=max(column.distinct for column in parts),
             missing=max(column.missing for column in parts),
             examples=tuple(dict.fromkeys(examples)),

@@ -175,6 +175,9 @@ class TimeField(Part):
     zone: Annotated[str, AfterValidator(_known_zone)] = Field(
         "UTC", description="IANA time zone of times that state none.", max_length=64
     )
+    resolution: Duration | None = Field(
+        None, description="How exact times are: 1d, days. null: see `format`."
+    )
     late: Late = Late()
 
     @model_validator(mode="after")

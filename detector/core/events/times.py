@@ -219,7 +219,9 @@ def zone_of(name: str) -> tzinfo:
 
 
 def resolution_s(field: TimeField) -> float:
-    """Time within which the order of events is not known, as far as the format tells, s: a day, a step, 0."""
+    """Time within which the order of events is not known, s: `resolution`, else a day, a step or 0."""
+    if field.resolution is not None:
+        return field.resolution
     if field.format == "steps":
         return field.step
     days = field.format == "date" or (field.format == "apart" and len(field.parts) == 3)

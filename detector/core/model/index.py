@@ -12,7 +12,6 @@ events changes in a few places; its graph is copied, and gets what is new (`Chan
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from copy import copy, deepcopy
 from typing import Any, Protocol, Self
 
@@ -130,9 +129,12 @@ class Hnsw:
         largest, k = self.ef, true.shape[1]
         for ef in (width for width in WIDTHS if k <= width < largest):
             self.set_ef(ef)
-            with suppress(OutOfReachError):
-                if recall_of(self.search(points, k)[0], true) >= recall:
-                    return
+            try:
+                found = recall_of(self.search(points, k)[0], true)
+            except OutOfReachError:
+                continue
+            if found >= recall:
+                return
         self.set_ef(largest)
 
     def set_ef(self, ef: int) -> None:
