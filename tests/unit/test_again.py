@@ -7,10 +7,11 @@ import pytest
 
 from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
+from detector.core.alerts.explain import told_among
 from detector.core.alerts.facts import Evidence, Fact, Facts
 from detector.core.alerts.recent import History
 from detector.core.alerts.signs import signs_of
-from detector.core.alerts.words import Sentences
+from detector.core.alerts.words import Sentences, Usual
 from detector.core.erasure import Erased
 from detector.core.events import View
 from detector.core.features import Layout, Profiles, Rows, Units
@@ -96,3 +97,38 @@ def test_what_is_erased_is_no_repeat() -> None:
     assert habit is not None
     assert np.isnan(last.context[0, habit.start + 1])
     assert not np.isnan(rows.context[-1, habit.start + 1])
+
+
+@pytest.mark.parametrize(
+    ("amount", "usual", "large"),
+    [
+        (900.0, (15.0, 80.0), True),
+        (100.0, (15.0, 80.0), False),
+        (-900.0, (-80.0, -15.0), True),
+        (-100.0, (-80.0, -15.0), False),
+        (-900.0, (15.0, 80.0), True),
+        (0.0, (-80.0, -15.0), False),
+    ],
+)
+def test_a_debit_is_as_large_as_it_is_far_below_0(
+    amount: float, usual: tuple[float, float], large: bool
+) -> None:
+    assert ("large" in signs_of([], (), amount, usual, None, 1)) == large
+
+
+@pytest.mark.parametrize(
+    ("amount", "others", "said"),
+    [
+        (900.0, 40.0, "had less in each of its last 20 events"),
+        (-900.0, -40.0, "had less in each of its last 20 events"),
+        (1.0, 40.0, "had more in each of its last 20 events"),
+        (-1.0, -40.0, "had more in each of its last 20 events"),
+    ],
+)
+def test_more_is_what_is_farther_from_0(amount: float, others: float, said: str) -> None:
+    zeros = np.zeros(20)
+    past = History(zeros.astype(np.int64), zeros, zeros + others, zeros, 0.0, zeros.astype(np.int64))
+    usual = [Usual("this card", *sorted((0.5 * others, 2.0 * others)))]
+    found = told_among(Sentences(SCHEMA), past, amount, usual)
+    assert found is not None
+    assert said in found

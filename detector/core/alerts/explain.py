@@ -443,6 +443,7 @@ def told_among(
     count = int(np.count_nonzero(amounts >= amount if above else amounts <= amount))
     if count and any(one in exceeded for one in of[1:]):
         return None
+    above ^= amount < 0.0  # of debits the lower one is more
     return say.among(count, len(amounts), above=above, others=earlier.others is not None)
 
 

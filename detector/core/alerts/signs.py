@@ -50,8 +50,10 @@ def signs_of(
     if any(name not in own for name in busy):
         found.add("busy")
     for sign, ends in (("large", usual), ("large_there", there)):
-        if ends is not None and not math.isnan(amount) and amount > TIMES_DEAR * max(ends[1], 0.0):
-            found.add(sign)
+        if ends is not None and not math.isnan(amount):
+            usual_end = -ends[0] if amount < 0.0 else ends[1]  # debits may be below 0
+            if abs(amount) > TIMES_DEAR * max(usual_end, 0.0):
+                found.add(sign)
     if case_events > 1:
         found.add("again")
     return tuple(sign for sign in SIGNS if sign in found)
