@@ -120,13 +120,15 @@ class Habits:
             _observe(table, key, rows.times, values, rows.context[:, habit.columns], apart=apart)
 
     def _new(self, rows: Rows) -> NDArray[np.bool_]:
-        """Which contacts of the main entity are new to it, (n, M); missing ones are not, nor nobody's."""
+        """Which contacts of the main entity are new to it, (n, M); a missing one is not.
+
+        An event without a main entity is as one of a new one: guests who come to one device in turn.
+        """
         keys = rows.keys()
         new = np.zeros((len(rows), len(self._layout.contacts)), dtype=bool)
         for column, kind in enumerate(self._layout.contacts):
             assert kind.right is not None
             new[:, column] = np.isnan(rows.context[:, kind.gap]) & (keys[:, kind.right] != 0)
-        new[keys[:, 0] == 0] = False
         return new
 
     def _amounts(self, rows: Rows) -> NDArray[np.uint64]:
