@@ -71,7 +71,7 @@ class Builds(Fleet):
         self.deployment.module = "detector" if ours or self._other else "tests.kafka.next_build"
 
     def settled(self) -> bool:
-        """Whether every partition runs, and every replica is ready that has to be."""
+        """Whether every partition runs, and all replicas that must be ready are."""
         self.check_alive()
         needed = [r for r in self.replicas if not (self.may_refuse and self.ours[r.name])]
         return all(r.daemon.ready() for r in needed) and len(self.owners()) == self.deployment.partitions

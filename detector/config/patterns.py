@@ -64,6 +64,11 @@ def has_year(pattern: str) -> bool:
     return "%y" in pattern or "%Y" in pattern
 
 
+def has_clock(pattern: str) -> bool:
+    """Whether a pattern says the time of day."""
+    return "%H" in pattern or "%I" in pattern
+
+
 def read_pattern(text: str, pattern: str, year: int, zone: tzinfo = UTC) -> datetime:
     """Read a time by a pattern; one without a year is of this year.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.explain import told_among
 from detector.core.alerts.facts import Evidence, Fact, Facts
@@ -14,32 +13,18 @@ from detector.core.alerts.signs import signs_of
 from detector.core.alerts.words import Sentences, Usual
 from detector.core.erasure import Erased
 from detector.core.events import View
-from detector.core.features import Layout, Profiles, Rows, Units
-from tests.unit.test_habits import DAY_S, LAYOUT, key, observed, traffic
+from detector.core.features import Profiles, Rows, Units
+from tests.unit.test_habits import DAY_S, LAYOUT, SCHEMA, key, observed, traffic
 
-SCHEMA = Event.model_validate(
-    {
-        "id": "id",
-        "time": {"path": "time"},
-        "entities": [{"name": "card", "path": "card"}, {"name": "shop", "path": "shop"}],
-        "fields": [
-            {"name": "age", "path": "age", "type": "numeric"},
-            {"name": "amount", "path": "amount", "type": "numeric", "unit": "EUR"},
-            {"name": "kind", "path": "kind", "type": "categorical"},
-        ],
-        "exposure": "amount",
-    }
-)
 NONE = History(np.zeros(0, np.int64), np.zeros(0), np.zeros(0), np.zeros(0), 0.0, np.zeros(0, np.int64))
 
 
 def facts(rows: Rows, amount: float) -> dict[str, Fact]:
     """Facts of the last row."""
-    layout = Layout(SCHEMA, FeaturesConfig())
     entities = {"card": "C1", "shop": "S1"}
     values = {"age": 1.0, "amount": amount, "kind": "food"}
     view = View(main="C1", entities=entities, values=values, carried={}, traces=(), document=b"")
-    found = Facts(layout, Units(np.ones(2)), Sentences(SCHEMA)).find(
+    found = Facts(LAYOUT, Units(np.ones(2)), Sentences(SCHEMA)).find(
         Evidence(event=rows.take(slice(-1, None)), view=view, amount=amount, history=NONE)
     )
     return {fact.code: fact for fact in found}

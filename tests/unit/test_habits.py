@@ -41,24 +41,20 @@ LONG_S = 60 * DAY_S
 START_S = 1.6e9
 
 
-def layout() -> Layout:
-    event = Event.model_validate(
-        {
-            "id": "id",
-            "time": {"path": "time"},
-            "entities": [{"name": "card", "path": "card"}, {"name": "shop", "path": "shop"}],
-            "fields": [
-                {"name": "age", "path": "age", "type": "numeric"},
-                {"name": "amount", "path": "amount", "type": "numeric"},
-                {"name": "kind", "path": "kind", "type": "categorical"},
-            ],
-            "exposure": "amount",
-        }
-    )
-    return Layout(event, FeaturesConfig())
-
-
-LAYOUT = layout()
+SCHEMA = Event.model_validate(
+    {
+        "id": "id",
+        "time": {"path": "time"},
+        "entities": [{"name": "card", "path": "card"}, {"name": "shop", "path": "shop"}],
+        "fields": [
+            {"name": "age", "path": "age", "type": "numeric"},
+            {"name": "amount", "path": "amount", "type": "numeric", "unit": "EUR"},
+            {"name": "kind", "path": "kind", "type": "categorical"},
+        ],
+        "exposure": "amount",
+    }
+)
+LAYOUT = Layout(SCHEMA, FeaturesConfig())
 FEATURES = Features(LAYOUT)
 
 

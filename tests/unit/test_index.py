@@ -206,6 +206,7 @@ def test_where_a_graph_is_cut_the_search_is_exact(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Hnsw, "search", cut)
     expected = brute(vectors[50:], probes, 4)[1].mean(axis=1)
     np.testing.assert_allclose(index.mean_distances(probes, 4), expected, rtol=1e-5)
+    assert index.changed_to(vectors[60:], probes, 4, afresh=False).recall == 0.0  # of the graph, which is new
 
 
 def test_a_restored_index_is_the_same_and_changes_alike() -> None:

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from detector.config.clock import DAY_US, read_clock
 from detector.config.infer.forms import DAY, FIGURES, Scan, scan
 from detector.config.infer.zones import place_of
-from detector.config.patterns import UNIVERSAL, compiled, has_year, read_pattern
+from detector.config.patterns import UNIVERSAL, compiled, has_clock, has_year, read_pattern
 from detector.config.tree import EPOCHS, TIME_MAX_S
 
 # What a number since 1970 may mean: the years 2000 to 2100 in each unit lie apart.
@@ -291,7 +291,7 @@ def _read_by(pattern: str, texts: Sequence[str], note: str) -> TimeForm | None:
         return None
     if not all(moment.year in _YEARS for moment in moments):
         return None
-    days = "%H" not in pattern and "%I" not in pattern
+    days = not has_clock(pattern)
     zoned = days or "%z" in pattern or "%Z" in pattern
     notes = [note, "" if has_year(pattern) else _NO_YEAR, place[1]]
     notes += ["days without a time of day" * days, "UTC is assumed" * (not zoned)]

@@ -176,7 +176,7 @@ class TimeField(Part):
         "UTC", description="IANA time zone of times that state none.", max_length=64
     )
     resolution: Duration | None = Field(
-        None, description="How exact times are: 1d, days. null: see `format`."
+        None, description="How exact times are: 1d if they are days. null: as `format` tells."
     )
     late: Late = Late()
 

@@ -200,7 +200,7 @@ def unusual_before(
 
 
 def recent_events(history: History, case: CaseBefore | None = None) -> list[dict[str, Any]]:
-    """The latest events of an entity, newest first, as an alert has them; `case`: the alert's."""
+    """The latest events of an entity, newest first, as an alert lists them; `case`: the one of the alert."""
     latest = history.newest(RECENT_SHOWN)
     fates = np.where(in_case(latest, case), latest.fates, 0)
     return [

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from detector.core.features import (
     DAY_S,
-    HABIT_PRIOR,
     MEETING_TIME,
     MEETINGS_S,
     SHORT_S,
@@ -24,6 +23,8 @@ from detector.core.features import (
     Units,
     population_shift,
     population_variances,
+    repeat_nats,
+    usual_rate,
 )
 
 # Decayed events from which an entity's own history tells what is usual of it.
@@ -137,10 +138,9 @@ def repeat(layout: Layout, event: Rows) -> Repeat | None:
             continue
         nats, gap_s, usual = event.context[0, habits[0].columns].tolist()
         events, repeats = event.context[0, habits[1].columns].tolist()
-        share = (repeats + usual * HABIT_PRIOR) / (events + HABIT_PRIOR)
-        if math.isnan(gap_s) or not share > 0.0 or nats - math.log(share) < RARE_MIN:
-            continue
-        found.append((nats - math.log(share), Repeat(entity, gap_s, math.exp(nats) / usual)))
+        rarity = repeat_nats(nats, usual, events, repeats)
+        if not math.isnan(gap_s) and rarity >= RARE_MIN:
+            found.append((rarity, Repeat(entity, gap_s, math.exp(nats) / usual)))
     if found and found[0][1].entity == 0:
         return found[0][1]
     return max(found)[1] if found else None
@@ -151,19 +151,20 @@ def newcomers(layout: Layout, event: Rows) -> list[Newcomers]:
 
     Not of kinds that are new in most events anyway: then that says only how many events there are.
     """
-    found, half_life = [], float(layout.half_lives_s[-1])
     all_new = layout.habit_of("novelty", None)
+    if all_new is None:
+        return []
+    found, half_life = [], float(layout.half_lives_s[-1])
+    events, *new = event.context[0, all_new.columns].tolist()
     for habit in layout.habits:
-        if habit.contact is None or habit.key is None or all_new is None:
+        if habit.contact is None or habit.key is None:
             continue
-        place = next(number for number, kind in enumerate(layout.contacts) if kind.right == habit.contact)
-        events, *new = event.context[0, all_new.columns].tolist()
-        if new[place] > NEW_SHARE_MAX * events:
+        if new[layout.contact_number(habit.contact)] > NEW_SHARE_MAX * events:
             continue
         *short, count, observed = event.context[0, habit.columns].tolist()
         known = observed >= 1.0 - 2.0 ** (-DAY_S / half_life)
         for window_s, earlier in zip(MEETINGS_S, short, strict=True):
-            expected = (count + 1.0) / (observed + MEETING_TIME) * window_s / half_life
+            expected = usual_rate(count, observed, MEETING_TIME) * window_s / half_life
             if window_s >= layout.resolution_s and earlier + 1.0 >= max(EVENTS_MIN, TIMES_USUAL * expected):
                 usual = count / observed * math.log(2.0) * window_s / half_life if known else None
                 met = 0 if habit.key else habit.contact
@@ -197,7 +198,8 @@ def _one_of(layout: Layout, event: Rows, kind: KeyKind) -> float:
     if habit is None:
         return 0.0
     count, *new = event.context[0, habit.columns].tolist()
-    place = next(number for number, other in enumerate(layout.contacts) if other is kind)
+    assert kind.right is not None
+    place = layout.contact_number(kind.right)
     # One more than there were: that there was none in ten events does not say that there will be none.
     return 0.0 if count < OWN_HISTORY_MIN else count / max(new[place], 1.0)
 

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.patterns import UnknownZone, has_year, named_zone, read_pattern
+from detector.config.patterns import UnknownZone, has_clock, has_year, named_zone, read_pattern
 from detector.config.tree import EPOCHS, TIME_MAX_S, TimeField
 from detector.core.events.rejection import Bad
 from detector.core.events.text_kernels import IsoTimes, PatternTimes
@@ -49,7 +49,6 @@ _DAY_OF_ZONE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ?(Z|UTC|GMT|[+-][0-9]{2
 _SLASHES = re.compile(r"([0-9]{4})([/.])([0-9]{2})\2([0-9]{2})(?![0-9])")
 _ISO_CHARS_MAX = 128
 _SPACE_BEFORE_OFFSET = re.compile(r" (?=[+-][0-9:]{2,8}$)")
-_CLOCK_SIGNS = "HIXcTRs"  # of patterns that have a time of day
 DIGITS_MAX = 32  # of a whole number in text that is read as such; times need 19
 _DAYS_MAX = 4096  # calendar numbers whose times are kept
 
@@ -225,7 +224,7 @@ def resolution_s(field: TimeField) -> float:
     if field.format == "steps":
         return field.step
     days = field.format == "date" or (field.format == "apart" and len(field.parts) == 3)
-    days |= "%" in field.format and not any(f"%{sign}" in field.format for sign in _CLOCK_SIGNS)
+    days |= "%" in field.format and not has_clock(field.format)
     return 86_400.0 if days and field.clock is None else 0.0
 
 

@@ -14,7 +14,7 @@ from detector.core.features.explained import (
     share_gains,
     variance_explained,
 )
-from detector.core.features.feature_kernels import HABIT_PRIOR, MEETING_TIME
+from detector.core.features.feature_kernels import MEETING_TIME, repeat_nats, usual_rate
 from detector.core.features.features import Features
 from detector.core.features.fraud_rate_table import FRAUD, MATURED, RETRACTED, Changes
 from detector.core.features.fraud_rates import FraudRates
@@ -30,7 +30,6 @@ __all__ = [
     "CONSTANT_FROM",
     "DAY_S",
     "FRAUD",
-    "HABIT_PRIOR",
     "MATURED",
     "MEETINGS_S",
     "MEETING_TIME",
@@ -57,8 +56,10 @@ __all__ = [
     "mostly_known",
     "population_shift",
     "population_variances",
+    "repeat_nats",
     "share_gains",
     "swap",
     "to_rows",
+    "usual_rate",
     "variance_explained",
 ]

@@ -16,6 +16,7 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.extending import register_jitable
 
 from detector.core.features.profile_table import PRIOR_WEIGHT
 
@@ -313,12 +314,25 @@ def repeats(context: Any, table: Any, places: Any, inputs: Any) -> None:
     for row in range(len(inputs)):
         for d in range(len(table)):
             repeat, own = table[d, 0], table[d, 1]
-            both = np.float64(context[row, own + 1]) + HABIT_PRIOR * np.float64(context[row, repeat + 2])
-            if math.isnan(context[row, repeat + 1]) or both <= 0.0:
-                inputs[row, places[d]] = 0.0
-                continue
-            share = both / (np.float64(context[row, own]) + HABIT_PRIOR)
-            inputs[row, places[d]] = np.float64(context[row, repeat]) - math.log(min(share, 1.0))
+            nats, usual = np.float64(context[row, repeat]), np.float64(context[row, repeat + 2])
+            events, repeated = np.float64(context[row, own]), np.float64(context[row, own + 1])
+            rarity = repeat_nats(nats, usual, events, repeated)
+            inputs[row, places[d]] = 0.0 if math.isnan(context[row, repeat + 1]) else rarity
+
+
+@register_jitable
+def repeat_nats(nats: float, usual: float, events: float, repeats: float) -> float:
+    """How rare a repeat is for a key, in nats; 0 where nothing was ever repeated.
+
+    Parameters
+    ----------
+    nats, usual
+        -log of the share of all repeats that came as soon; share of all events that are repeats.
+    events, repeats
+        Decayed ones of the key.
+    """
+    share = (repeats + HABIT_PRIOR * usual) / (events + HABIT_PRIOR)
+    return nats - math.log(min(share, 1.0)) if share > 0.0 else 0.0
 
 
 @_compiled
@@ -353,7 +367,19 @@ def _expected(context: Any, row: int, start: int, memory: int, ratios: Any, time
     shorts = len(ratios)
     count = np.float64(context[row, start + shorts])
     observed = np.float64(context[row, start + shorts + 1])
-    return (count + 1.0) / (observed + time) * ratios[memory]
+    return usual_rate(count, observed, time) * ratios[memory]
+
+
+@register_jitable
+def usual_rate(count: float, observed: float, time: float) -> float:
+    """Events of a key in a half-life of the long memory, shrunk to one in `time` half-lives.
+
+    Parameters
+    ----------
+    count, observed
+        Decayed events, and the decayed time in which they came, in half-lives; see `PaceTable`.
+    """
+    return (count + 1.0) / (observed + time)
 
 
 @_compiled

@@ -26,12 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.habit_tables import (
-    MEETINGS_S,
-    BinsTable,
-    NoveltyTable,
-    PaceTable,
-)
+from detector.core.features.habit_tables import MEETINGS_S, BinsTable, NoveltyTable, PaceTable
 from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import DAY_S, Habit, Layout
 from detector.core.features.levels import LevelsTable
@@ -62,7 +57,7 @@ class Habits:
         self._layout = layout
         self._tables = [_table(habit, layout, config) for habit in layout.habits]
         # Number of the contact with each other entity.
-        self._contact_of = {kind.right: number for number, kind in enumerate(layout.contacts)}
+        self._contact_of = {e: layout.contact_number(e) for e in range(1, len(layout.entities))}
 
     @property
     def tables(self) -> list[KeyTable]:
@@ -159,15 +154,12 @@ def _observe(
     """Let a table see n events; with `apart` each as the next one, and nothing is learned."""
     if not apart:
         table.observe(keys, times, *values, context)
-    elif isinstance(table, LevelsTable):
-        for i in range(len(keys)):
-            one = slice(i, i + 1)
-            copied: Any
-            copied, own = table.apart(keys[one])
-            copied.observe(own, times[one], *(value[one] for value in values), context[one])
-    else:
-        copied, own = table.apart(keys)
-        copied.observe(own, times, *values, context)
+        return
+    together = 1 if isinstance(table, LevelsTable) else max(len(keys), 1)
+    for start in range(0, len(keys), together):
+        some = slice(start, start + together)
+        copied, own = table.apart(keys[some])
+        copied.observe(own, times[some], *(value[some] for value in values), context[some])
 
 
 def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:

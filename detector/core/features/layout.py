@@ -215,7 +215,7 @@ class Layout:
         self.resolution_s = resolution_s(schema.time)
         self.kinds = self._kinds()
         self._kinds_by = {(kind.left, kind.right): kind for kind in self.kinds}
-        self.habits = self._habits()
+        self._habits_by = {(one.name, one.key, one.point, one.contact): one for one in self._habits()}
         self.heats = self._heats()
         self.population = Population.of(self.kinds[0])
         self.fraud_rate_kinds = self._fraud_rate_kinds()
@@ -254,9 +254,18 @@ class Layout:
         return len(self.entities) + len(self.categories) if self.entities else 0
 
     @property
+    def habits(self) -> tuple[Habit, ...]:
+        """All habits, in the order of their columns; none without entities."""
+        return tuple(self._habits_by.values())
+
+    @property
     def contacts(self) -> tuple[KeyKind, ...]:
         """Pairs of the main entity with what it meets: other entities, categories."""
         return tuple(kind for kind in self.kinds if kind.right is not None)
+
+    def contact_number(self, right: int) -> int:
+        """Number of the contact whose second key is this column of (entities ++ categories)."""
+        return next(number for number, kind in enumerate(self.contacts) if kind.right == right)
 
     def half_lives_of(self, kind: KeyKind) -> NDArray[np.float64]:
         """Memories of a kind: all of them, or the longest alone."""
@@ -286,8 +295,7 @@ class Layout:
         self, name: str, key: int | None, point: int | None = None, contact: int | None = None
     ) -> Habit | None:
         """The habit of this name, key, place and contact; None if there is none."""
-        wanted = name, key, point, contact
-        return next((h for h in self.habits if wanted == (h.name, h.key, h.point, h.contact)), None)
+        return self._habits_by.get((name, key, point, contact))
 
     def share_columns(self, category: int) -> tuple[int, int, int, int]:
         """Columns of counts in the longest memory: of everything, a category, the main entity, both.

@@ -1,8 +1,8 @@
-"""Shares of events that reach a level, of one key and of all: how rare a distance or a speed is.
+"""Shares of events that reach a level, of one key and of all: how rare a distance, a speed or a repeat is.
 
-A level is a power of 4 of a size, in km or km/h. `counts` (LEVELS,) of a key hold the decayed number of its
-events at each level or above, so that the share of events beyond a size needs no sum. Between two levels the
-share is interpolated.
+A level is a power of 4 of a size, in km or km/h, or of how soon an amount comes again. `counts` (LEVELS,) of
+a key hold the decayed number of its events at each level or above, so that the share of events beyond a size
+needs no sum. Between two levels the share is interpolated.
 """
 
 from __future__ import annotations

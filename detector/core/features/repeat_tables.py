@@ -5,8 +5,8 @@ It is nothing where amounts are few: fares, subscriptions. So it is compared wit
 come again (`NoveltyTable`), and the time in between with that of everybody's repeats.
 
 The rules of `habit_tables` hold. Amounts are compared on the scale of rows, so those before a change of units
-are forgotten. How rare a time in between is comes from `levels`: its size is how often the
-time fits into the half-life of the long memory.
+are forgotten. How rare a time in between is comes from `levels`: its size there is how often it fits into the
+half-life of the long memory.
 """
 
 from __future__ import annotations

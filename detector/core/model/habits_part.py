@@ -11,8 +11,8 @@ columns themselves decide: each cut would make the next one closer.
 The distance is the sum of what the columns have beyond `USUAL` nats, each with a weight. Events are unusual
 in few respects, so a sum of what is usual in many would only be noise (docs/explanation/experiments.md). All
 paces say the same, how fast events come: one of k of them is as far by chance k times as often, so log k more
-nats of a pace are usual. So do all meetings. A column weighs by what it tells at all
-(`useful`), and less if others say the same (`Overlap`).
+nats of a pace are usual. So do all meetings, of how many new contacts come. A column weighs by what it tells
+at all (`useful`), and less if others say the same (`Overlap`).
 
 The surprise of a category that the main entity's history mostly takes away counts as far as there is a
 history: where everybody lives at a rare place, the first events of a card are not strange. What a history of

@@ -253,7 +253,10 @@ class ChangingIndex:
         self._index.set_ef(self._config.ef)
         if self._config.recall is not None:
             self._index.narrow(probes, true, self._config.recall)
-        self.recall = recall_of(self._search(probes, k)[0], true)
+        try:
+            self.recall = recall_of(self._index.search(probes, k)[0], true)
+        except OutOfReachError:
+            self.recall = 0.0
 
     def mean_distances(self, points: NDArray[np.float32], k: int) -> NDArray[np.float64]:
         """Mean distance (n,) of (n, D) points to the k nearest; to all if they are fewer."""

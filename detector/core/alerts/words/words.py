@@ -160,7 +160,7 @@ class Words:
     # --- times ---------------------------------------------------------------------------------------------
 
     def duration(self, seconds: float) -> str:
-        """`2 minutes`; `less than 24 hours` where times are days."""
+        """`2 minutes`. Where times are days, all shorter ones are `less than 24 hours`."""
         if seconds < self._resolution_s:
             return TEXTS["less_than"].format(duration=duration(self._resolution_s))
         return duration(seconds)
