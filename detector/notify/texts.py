@@ -98,7 +98,7 @@ def _at_risk(body: Mapping[str, Any]) -> str:
     case = body.get("case")
     number, total = (case.get("number"), case.get("sum")) if isinstance(case, Mapping) else (None, None)
     amount = body.get("exposure")
-    said = f", {amount:,.2f} at risk" if isinstance(amount, int | float) else ""
+    said = f", {abs(amount):,.2f} at risk" if isinstance(amount, int | float) else ""
     if isinstance(number, int) and number > 1:
         said += f", {number:,} events in its case"
         said += f" with {total:,.2f}" if isinstance(total, int | float) else ""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 ALERTS_MAX = 8  # newest alerts of a case that are remembered
 RELATED_MAX = 4  # newest cases that a case is related to
 PLACES_MAX = 9  # decimal places of a sum
-AMOUNT_MAX = 1e300  # a larger amount counts as this: sums stay finite
+AMOUNT_MAX = 1e300  # a larger one counts as this: sums stay finite
 
 CASE = np.dtype(
     [
@@ -63,7 +63,7 @@ class Totals:
     case: int  # offset of its first alert
     events: int = 1  # alerts and held-back events
     alerts: int = 1
-    sum: float | None = None  # of the exposure; None: no event has one
+    sum: float | None = None  # of the exposures' sizes; None: no event has one
     largest: float | None = None
     related: Sequence[int] = ()  # offsets of the first alerts of other cases
 
@@ -74,7 +74,7 @@ class CaseBefore(NamedTuple):
     first: int  # offset of its first alert
     began: float  # time of its first event, s
     events: int  # alerts and held-back events
-    sum: float | None  # of their exposure; None: none has one
+    sum: float | None  # of their exposures' sizes; None: none has one
 
 
 class Total:
@@ -125,7 +125,7 @@ def count(row: np.void, candidate: Candidate) -> None:
         row["related"][: len(related)] = list(related)[:RELATED_MAX]
     amount = candidate.exposure
     if amount is not None:
-        amount = min(max(amount, -AMOUNT_MAX), AMOUNT_MAX)
+        amount = min(abs(amount), AMOUNT_MAX)
         row["sum"], row["rest"] = Total.add(float(row["sum"]), float(row["rest"]), amount)
         row["places"] = max(int(row["places"]), Total.places(amount))
         row["largest"] = amount if math.isnan(row["largest"]) else max(float(row["largest"]), amount)

@@ -182,7 +182,7 @@ class Cases:
         events, rest = totals.events, totals.sum
         if totals.case == counted:
             events -= 1
-            rest = rest if rest is None or exposure is None else Total.of([rest, -exposure])
+            rest = rest if rest is None or exposure is None else Total.of([rest, -abs(exposure)])
         return CaseBefore(totals.case, began, events, rest) if events else None
 
     # --- candidates ----------------------------------------------------------------------------------------
@@ -194,8 +194,8 @@ class Cases:
         """
         entity, time = candidate.entity, candidate.time
         if not entity:
-            exposure = candidate.exposure
-            return Totals(case=candidate.offset, sum=exposure, largest=exposure)
+            size = None if candidate.exposure is None else abs(candidate.exposure)
+            return Totals(case=candidate.offset, sum=size, largest=size)
         slot = self._open.get(entity)
         if slot is not None:
             if entity in self._waiting:

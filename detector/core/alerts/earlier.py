@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.alerts.amounts import on_side, sizes
 from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
 from detector.core.alerts.known import EVENTS_MIN, OWN_HISTORY_MIN, TIMES_USUAL, Pace
 from detector.core.alerts.recent import ALERTED, HELD, History
@@ -44,8 +45,8 @@ class Earlier(NamedTuple):
 
     number: int
     told: Sequence[Before]  # newest first
-    sum: float | None  # of all their amounts; None: none has one
-    normal: tuple[float, float] | None  # .1 and .9 quantiles of the other amounts, if there are enough
+    sum: float | None  # of all their amounts' sizes; None: none has one
+    normal: tuple[float, float] | None  # .1 and .9 quantiles of the others on the event's side, if enough
     since_s: float = 0.0  # how far back they were looked for
     others: NDArray[np.float64] | None = None  # amounts of all other events; None: all of the history
 
@@ -101,41 +102,49 @@ def range_of(amounts: NDArray[np.float64]) -> tuple[float, float] | None:
     return low, high
 
 
-def range_so_far(history: History | None, own: Pace | None) -> tuple[float, float] | None:
-    """Range of the amounts of an entity that is known for less than a day; None: it is older.
+def range_so_far(history: History | None, own: Pace | None, amount: float) -> tuple[float, float] | None:
+    """Range of an entity's earlier amounts on the side of one; None: its profile says what is usual.
 
-    What a profile of a few events says may be beyond all of them.
+    A profile of a few events, of less than a day, may be beyond all of them. One of debits and credits is of
+    both together.
     """
-    if history is None or own is None or own.age_s >= DAY_S:
+    if history is None or own is None:
         return None
-    return range_of(history.amounts)
+    ours = history.amounts[on_side(history.amounts, amount)]
+    both = not math.isnan(amount) and len(ours) < np.count_nonzero(~np.isnan(history.amounts))
+    return range_of(ours) if both or own.age_s < DAY_S else None
 
 
-def _why(history: History, n: int, normal: tuple[float, float] | None) -> tuple[str, int]:
-    """What shows why event n of a history was unusual: one of WHY or nothing, and events of its hour."""
+def _why(history: History, n: int, others: NDArray[np.float64]) -> tuple[str, int]:
+    """What shows why event n of a history was unusual: one of WHY or nothing, and events of its hour.
+
+    `others` are the amounts that were usual.
+    """
     amount, times = float(history.amounts[n]), history.times
-    if normal is not None and amount > normal[1]:
+    normal = range_of(others[on_side(others, amount)])
+    size, usual_sizes = abs(amount), None if normal is None else sizes(normal, amount)
+    if usual_sizes is not None and size > usual_sizes[1]:
         return "above", 0
     hour = int(np.count_nonzero((times <= times[n]) & (times > times[n] - HOUR_S)))
     usual = len(times) * HOUR_S / max(float(times[0] - times[-1]), HOUR_S)
     if hour >= max(EVENTS_MIN, TIMES_USUAL * usual):
         return "many", hour
-    if normal is None or math.isnan(amount):
+    if usual_sizes is None or math.isnan(amount):
         return "", 0
-    return ("below" if amount < normal[0] else "inside"), 0
+    return ("below" if size < usual_sizes[0] else "inside"), 0
 
 
 def _sum(amounts: Sequence[float]) -> float:
-    """Sum of amounts, right to the last place that a case's sum has."""
+    """Sum of sizes, right to the last place that a case's sum has."""
     return round(math.fsum(amounts), PLACES_MAX)
 
 
 def unlisted(case: CaseBefore | None, amounts: Sequence[float]) -> tuple[int, float | None]:
-    """Events of a case beside listed ones with these amounts (NaN: missing), and the sum of theirs."""
+    """Events of a case beside listed ones with these amounts (NaN: missing), and the sum of their sizes."""
     number = 0 if case is None else case.events - len(amounts)
     if case is None or number <= 0 or case.sum is None:
         return max(number, 0), None
-    return number, _sum([case.sum, *(-amount for amount in amounts if not math.isnan(amount))])
+    return number, _sum([case.sum, *(-abs(amount) for amount in amounts if not math.isnan(amount))])
 
 
 def unusual_before(
@@ -144,6 +153,7 @@ def unusual_before(
     since_s: float,
     case: CaseBefore | None = None,
     answer_of: AnswerOf | None = None,
+    amount: float = math.nan,
 ) -> Earlier:
     """Find earlier unusual events.
 
@@ -157,6 +167,8 @@ def unusual_before(
         The entity's, without the event.
     answer_of
         Answers to alerts; None: nobody answers any.
+    amount
+        The event's own, with whose side the others are compared; NaN: missing.
     """
     counted = in_case(history, case)
     recent = (history.scores >= UNUSUAL) & (history.times > time - min(DAY_S, since_s))
@@ -173,10 +185,9 @@ def unusual_before(
     ranked = places[np.argsort(-weight, kind="stable")]
     if len(ranked) > TOLD_MAX:
         rest = ranked[TOLD_MAX - 1 :]
-        ranked[TOLD_MAX - 1] = rest[np.argmax(np.nan_to_num(history.amounts[rest], nan=-np.inf))]
+        ranked[TOLD_MAX - 1] = rest[np.argmax(np.nan_to_num(np.abs(history.amounts[rest]), nan=-1.0))]
     amounts, others = history.amounts[places], history.amounts[~unusual]
     amounts = amounts[~np.isnan(amounts)]
-    normal = range_of(others)
     told = tuple(
         Before(
             int(history.offsets[n]),
@@ -184,16 +195,16 @@ def unusual_before(
             float(history.amounts[n]),
             _status(int(history.fates[n]), int(history.offsets[n]), answer_of),
             float(history.scores[n]),
-            *_why(history, n, normal),
+            *_why(history, n, others),
         )
         for n in np.sort(ranked[:TOLD_MAX]).tolist()
     )
-    sums = [*amounts.tolist(), *([] if older_sum is None else [older_sum])]
+    sums = [*np.abs(amounts).tolist(), *([] if older_sum is None else [older_sum])]
     return Earlier(
         len(places) + older,
         told,
         _sum(sums) if sums else None,
-        normal,
+        range_of(others[on_side(others, amount)]),
         since_s if case is None else max(since_s, time - case.began),
         others[~np.isnan(others)],
     )

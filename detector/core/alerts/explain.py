@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
+from detector.core.alerts.amounts import on_side
 from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
 from detector.core.alerts.falls import ScoreRows, Swaps, expected_of
 from detector.core.alerts.known import (
@@ -257,7 +258,7 @@ class _Description(NamedTuple):
         usual = shown.expected if told else None
         code, ends = _code(group), None
         if numeric and not isinstance(shown.observed, str):
-            of = self._usual(group.numerics.start, told)
+            of = self._usual(group.numerics.start, told, shown.observed)
             detail = self.say.number(field, shown.observed, of, values)
             exposed = group.numerics.start == self.layout.exposure
             if exposed and (again := repeat(self.layout, self.event)) is not None:
@@ -301,7 +302,7 @@ class _Description(NamedTuple):
         scores = np.zeros(0) if self.history is None else self.history.newest(HEAT_EVENTS).scores
         return self.say.heat(float(scores.max()) if len(scores) else None, hours=hours)
 
-    def _usual(self, numeric: int, told: bool) -> list[Usual]:
+    def _usual(self, numeric: int, told: bool, amount: str | float | None) -> list[Usual]:
         """Ranges of a numeric: the entity's own, else those of all entities, then those of the category."""
         layout, words = self.layout, self.say.words
         found: list[Usual] = []
@@ -311,7 +312,8 @@ class _Description(NamedTuple):
         elif own is not None:
             speed = pace(layout, self.event, 0)
             young = speed is not None and speed.age_s < DAY_S
-            so_far = range_so_far(self.history, speed) if numeric == layout.exposure else None
+            known = numeric == layout.exposure and isinstance(amount, float | int)
+            so_far = range_so_far(self.history, speed, float(amount or 0.0)) if known else None
             low, high = so_far or own[:, numeric].tolist()
             found.append(Usual(words.this(), low, high, young))
         elif told:
@@ -434,12 +436,12 @@ def told_among(
     beyond what is usual in its category is not compared with those of other categories.
     """
     exceeded = [one for one in of if amount > one.high or amount < one.low]
-    beyond = next(iter(exceeded), None)
     amounts = np.zeros(0) if history is None else history.amounts[~np.isnan(history.amounts)]
     amounts = amounts if history is None or earlier.others is None else earlier.others
-    if beyond is None or len(amounts) < AMONG_MIN:
+    amounts = amounts[on_side(amounts, amount)]
+    if not exceeded or len(amounts) < AMONG_MIN:
         return None
-    above = amount > beyond.high
+    above = amount > exceeded[0].high
     count = int(np.count_nonzero(amounts >= amount if above else amounts <= amount))
     if count and any(one in exceeded for one in of[1:]):
         return None

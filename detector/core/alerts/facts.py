@@ -30,6 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.alerts.amounts import on_side, sizes
 from detector.core.alerts.case_rows import CaseBefore
 from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
 from detector.core.alerts.explain import told_earlier
@@ -197,11 +198,11 @@ class Facts:
             yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud())
 
     def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
-        if usual is None or not of.amount > TIMES_DEAR * max(usual[1], 0.0) or self._days:
+        if usual is None or not abs(of.amount) > TIMES_DEAR * sizes(usual, of.amount)[1] or self._days:
             return
         time, history = float(of.event.times[0]), of.history
-        small = (history.times > time - WINDOWS_S[0]) & (history.amounts > 0.0)
-        small &= history.amounts <= of.amount / TIMES_LARGER
+        small = (history.times > time - WINDOWS_S[0]) & on_side(history.amounts, of.amount)
+        small &= (history.amounts != 0.0) & (np.abs(history.amounts) <= abs(of.amount) / TIMES_LARGER)
         if not small.any():
             return
         latest = int(np.flatnonzero(small)[0])
@@ -216,17 +217,20 @@ class Facts:
         self, of: Evidence, usual: tuple[float, float] | None, contacts: Sequence[Fact]
     ) -> Iterator[Fact]:
         """A small amount: of little meaning, unless there are several, or a first contact."""
-        own = math.inf if usual is None else usual[0]
-        low = max([ends[0] for ends in (usual, self._usual_there(of)) if ends is not None], default=0.0)
-        if not 0.0 < of.amount < min(low / TIMES_SMALLER, own):  # small in its category alone: usual here
+        size = abs(of.amount)
+        own = math.inf if usual is None else sizes(usual, of.amount)[0]
+        ranges = [sizes(ends, of.amount) for ends in (usual, self._usual_there(of)) if ends is not None]
+        low = max((ends[0] for ends in ranges), default=0.0)
+        if not 0.0 < size < min(low / TIMES_SMALLER, own):  # small in its category alone: usual here
             return
         time, history = float(of.event.times[0]), of.history
-        as_small = min(max(TIMES_SMALLER * of.amount, low / TIMES_SMALLER), own)
-        small = (history.amounts > 0.0) & (history.amounts <= as_small)
+        as_small = min(max(TIMES_SMALLER * size, low / TIMES_SMALLER), own)
+        small = on_side(history.amounts, of.amount) & (history.amounts != 0.0)
+        small &= np.abs(history.amounts) <= as_small
         # Stolen cards are tried out quickly.
         small &= (history.times > time - SHORT_WINDOW_S) & (not self._days)
-        count, largest = 1 + int(small.sum()), float(history.amounts[small].max(initial=of.amount))
-        first = bool(contacts) and of.amount <= low / TIMES_SMALLER**2
+        count, largest = 1 + int(small.sum()), float(np.abs(history.amounts[small]).max(initial=size))
+        first = bool(contacts) and size <= low / TIMES_SMALLER**2
         alerted = any(not one.usual for one in of.shared)
         values: Values = {
             "amount": of.amount,
@@ -287,8 +291,9 @@ class Facts:
             if reach_s < WINDOW_MIN_S or count <= max(told, 1):
                 continue
             amounts = np.append(history.amounts[inside][::-1], of.amount)
-            amounts = amounts[~np.isnan(amounts)]
-            total, largest = (float(amounts.sum()), float(amounts.max())) if len(amounts) else (None, None)
+            amounts = amounts[on_side(amounts, of.amount)]
+            found = np.abs(amounts)
+            total, largest = (float(found.sum()), float(found.max())) if len(found) else (None, None)
             expected = own.per_s * reach_s if own is not None and own.known else None
             many = count >= max(EVENTS_MIN, TIMES_USUAL * (expected or 0.0))
             per_s = None if expected is None or own is None else own.per_s
@@ -297,7 +302,7 @@ class Facts:
                 usual is not None
                 and total is not None
                 and not math.isnan(of.amount)
-                and total - of.amount > max(usual[1], 0.0) * max(1.0, expected or 0.0)
+                and total - abs(of.amount) > sizes(usual, of.amount)[1] * max(1.0, expected or 0.0)
                 and (a_day is None or total > TIMES_DEAR * a_day * reach_s / DAY_S)
             )
             if not many and not dear:
@@ -317,7 +322,7 @@ class Facts:
             yield Fact(code="window", values=values, detail=detail)
 
     def _usual_sum(self, of: Evidence, count: float) -> float | None:
-        """Sum of so many usual amounts of the main entity, by its mean and its spreads."""
+        """Sum of so many usual amounts of the main entity, on the event's side, by its mean and spreads."""
         layout, numeric, event = self._layout, self._layout.exposure, of.event
         kind = layout.kind_of(0)
         if numeric is None or numeric >= kind.numerics:
@@ -331,7 +336,8 @@ class Facts:
             return None
         low, high = ends[:, numeric].tolist()
         typical = float(self._units.restore(middle)[0, numeric])
-        found = count * (0.3 * low + 0.4 * typical + 0.3 * high)
+        (least, most), middling = sizes((low, high), of.amount), sizes((typical, typical), of.amount)[1]
+        found = count * (0.3 * least + 0.4 * middling + 0.3 * most)
         return None if math.isnan(found) else found
 
     def _speeds(self, of: Evidence) -> Iterator[Fact]:
@@ -418,7 +424,7 @@ class Facts:
             return None
         if of.earlier.normal is not None:
             return of.earlier.normal
-        so_far = range_so_far(of.history, pace(layout, of.event, 0))
+        so_far = range_so_far(of.history, pace(layout, of.event, 0), of.amount)
         return so_far or self._range(of, layout.kind_of(0))
 
     def range_of_all(self, of: Evidence) -> tuple[float, float] | None:

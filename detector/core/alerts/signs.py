@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
+from detector.core.alerts.amounts import sizes
 from detector.core.alerts.explain import Reason
 from detector.core.alerts.facts import SHORT_WINDOW_S, TIMES_DEAR, Fact
 from detector.core.alerts.known import EVENTS_MIN, is_impossible
@@ -50,10 +51,8 @@ def signs_of(
     if any(name not in own for name in busy):
         found.add("busy")
     for sign, ends in (("large", usual), ("large_there", there)):
-        if ends is not None and not math.isnan(amount):
-            usual_end = -ends[0] if amount < 0.0 else ends[1]  # debits may be below 0
-            if abs(amount) > TIMES_DEAR * max(usual_end, 0.0):
-                found.add(sign)
+        if ends is not None and abs(amount) > TIMES_DEAR * sizes(ends, amount)[1]:
+            found.add(sign)
     if case_events > 1:
         found.add("again")
     return tuple(sign for sign in SIGNS if sign in found)

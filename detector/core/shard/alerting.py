@@ -216,7 +216,8 @@ class Alerting:
         """Event i as a case of its own."""
         exposure = self._exposure(view)
         case, others = int(piece.events.offsets[i]), related(linked)
-        totals = Totals(case=case, sum=exposure, largest=exposure, related=others)
+        size = None if exposure is None else abs(exposure)
+        totals = Totals(case=case, sum=size, largest=size, related=others)
         score = float(piece.scores[i])
         expected = priority(self._chance(score), exposure)
         return Published(totals, self._rank(score), expected, selection, self._severity.rarity(score))

@@ -93,12 +93,14 @@ class Telling:
             history = history.without_amounts()
         since_s = self._config.case_idle_timeout
         answer = self.last_answer(key) if key else None
+        amount = float(self._amounts(events)[i]) if shows else math.nan
+        answers = answer_of if self._feedback else None
         return Evidence(
             event=row,
             view=view,
-            amount=float(self._amounts(events)[i]) if shows else np.nan,
+            amount=amount,
             history=history,
-            earlier=unusual_before(history, time, since_s, case, answer_of if self._feedback else None),
+            earlier=unusual_before(history, time, since_s, case, answers, amount),
             case=case,
             ranges=Ranges(scorer.layout, scorer.units, row),
             answered=None if answer is None else Answer(*answer),
@@ -170,8 +172,8 @@ class Telling:
             self._own_shares(of, scorer.layout),
             found.range_there(of),
         )
-        amount = None if np.isnan(of.amount) else of.amount
-        earlier = None if amount is None else Total.of([amount, of.earlier.sum or 0.0])
+        size = None if np.isnan(of.amount) else abs(of.amount)
+        earlier = None if size is None else Total.of([size, of.earlier.sum or 0.0])
         case = of.case if of.case is not None and of.case.first == decision.case.case else None
         recent = recent_events(of.history, case)
         listed = [
@@ -183,7 +185,7 @@ class Telling:
             "facts": [msgspec.to_builtins(fact) for fact in facts[:FACTS_MAX]],
             "recent": [{**one, "time": iso(one["time"])} for one in recent],
             "usual": found.usual(of),
-            "at_risk": {"event": amount, "with_earlier": earlier},
+            "at_risk": {"event": size, "with_earlier": earlier},
             "case": {"unlisted": {"number": number, "sum": total}},
         }
 

@@ -56,15 +56,15 @@ class Headlines:
     ) -> str:
         """Whose alert, and what is at risk: of the event, and with the unusual events before it.
 
-        `earlier`: number of events, without this one, and the sum of their amounts.
+        `earlier`: number of events, without this one, and the sum of their sizes.
         """
         if amount is None:
             return who
-        shown = self._words.amount(amount, values)
+        shown = self._words.amount(abs(amount), values)
         if earlier[0] and earlier[1] is not None:
             text = TEXTS["unusual_one" if earlier[0] == 1 else "unusual_events"]
             count = text.format(n=number(float(earlier[0])))
-            total = self._words.amount(Total.of([amount, earlier[1]]), values)
+            total = self._words.amount(Total.of([abs(amount), earlier[1]]), values)
             return TEXTS["at_risk_earlier"].format(who=who, amount=shown, sum=total, events=count)
         return TEXTS["at_risk"].format(who=who, amount=shown)
 

@@ -404,7 +404,7 @@ class Sentences:
         Parameters
         ----------
         amounts
-            In the order of their events; those that are missing are not among them.
+            Of one side, in the order of their events; those that are missing are not among them.
         many
             The number is unusual, else the sum is.
         """
@@ -419,8 +419,8 @@ class Sentences:
             text = TEXTS[told if many else "window_dear"].format(
                 events=events(count),
                 window=window,
-                sum=words.amount(math.fsum(amounts), values),
-                largest=words.amount(max(amounts), values),
+                sum=words.amount(math.fsum(map(abs, amounts)), values),
+                largest=words.amount(max(map(abs, amounts)), values),
                 amounts=listed([words.amount(amount, values) for amount in amounts]),
             )
         if per_s is None:

@@ -131,7 +131,7 @@ class Words:
         about, field = rounded(value), self._fields.get(self._exposure or "")
         if field is None or not self.is_money(field, values):
             return self.amount(about, values)
-        return money(about, self.currency(field, values), whole=about >= WHOLE_FROM)
+        return money(about, self.currency(field, values), whole=abs(about) >= WHOLE_FROM)
 
     def amounts(self, low: float, high: float, observed: Any, values: Mapping[str, Any]) -> str:
         """A range of amounts of the exposure."""
@@ -142,8 +142,9 @@ class Words:
         """A range of a field's values, without unit and currency, which the value beside it has."""
         low, high = rounded(low), rounded(high)
         is_money = self.is_money(self._fields[name], values)
-        whole_numbers = isinstance(observed, float | int) and float(observed).is_integer() and high >= 2.0
-        if high >= WHOLE_FROM if is_money else whole_numbers:
+        far = max(-low, high)
+        whole_numbers = isinstance(observed, float | int) and float(observed).is_integer() and far >= 2.0
+        if far >= WHOLE_FROM if is_money else whole_numbers:
             low, high = float(round(low)), float(round(high))
         if is_money:
             whole = low.is_integer() and high.is_integer()
