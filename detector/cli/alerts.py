@@ -7,7 +7,7 @@ import io
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -103,11 +103,14 @@ def shown(message: Message) -> Iterator[str]:
     yield title(message)
     yield from (f"  {said}" for said in details(message))
     if recent := message.body.get("recent"):
-        rows = [_earlier(one, str(message.body.get("event_time"))) for one in recent[:EARLIER_SHOWN]]
+        entities = message.body.get("entities") or {}
+        rows = [
+            _earlier(one, str(message.body.get("event_time")), entities) for one in recent[:EARLIER_SHOWN]
+        ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield from ("", "before")
-        for time, amount, rare in rows:
-            yield f"  {time:<{widths[0]}}  {amount:>{widths[1]}}  {rare}".rstrip()
+        for time, amount, met, rare in rows:
+            yield f"  {time:<{widths[0]}}  {amount:>{widths[1]}}  {met:<{widths[2]}}  {rare}".rstrip()
     event = message.body.get("event")
     if isinstance(event, dict):
         width = max(map(len, map(line, event)), default=0)
@@ -161,13 +164,13 @@ def _show(message: Message) -> None:
     _print(f"{time}  {title(message)}  {why}  [{line(message.id)}]")
 
 
-def _earlier(one: Mapping[str, Any], time: str) -> tuple[str, str, str]:
-    """An event before one of `time`: its time, its amount, and how unusual it was, if the alert counts it."""
+def _earlier(one: Mapping[str, Any], time: str, entities: Collection[str]) -> tuple[str, str, str, str]:
+    """An event before one of `time`: its time, its amount, what it met, how unusual it was if that counts."""
     from detector.core.alerts.earlier import UNUSUAL
     from detector.core.alerts.words import one_in
     from detector.core.events import read_time
     from detector.core.features import DAY_S
-    from detector.notify.texts import line
+    from detector.notify.texts import beside, line
 
     amount, score = one["amount"], one["score"]
     became = {"alerted": "alerted", "held": "held back"}.get(one.get("case", "none"), "")
@@ -175,7 +178,8 @@ def _earlier(one: Mapping[str, Any], time: str) -> tuple[str, str, str]:
     latest = score >= UNUSUAL and before is not None and now is not None and now - before < DAY_S
     rare = f"1 event in {one_in(score)} as unusual" if became or latest else ""
     told = ", ".join(filter(None, (became, rare)))
-    return line(one["time"]), "" if amount is None else f"{amount:,.2f}", told
+    shown = "" if amount is None else f"{amount:,.2f}"
+    return line(one["time"]), shown, beside(one, entities), told
 
 
 def _value(value: object) -> object:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from detector.notify.message import Message
@@ -103,6 +103,13 @@ def _at_risk(body: Mapping[str, Any]) -> str:
         said += f", {number:,} events in its case"
         said += f" with {total:,.2f}" if isinstance(total, int | float) else ""
     return said
+
+
+def beside(one: Mapping[str, Any], entities: Collection[str] | None = None) -> str:
+    """What an event of `recent` met, beside the event of its alert; `entities`: of these, what both met."""
+    known = [name for name in one.get("same") or () if entities is None or name in entities]
+    parts = ("same", known), ("new", one.get("new") or ())
+    return "; ".join(f"{which} {', '.join(map(line, names))}" for which, names in parts if names)
 
 
 def cell(value: object) -> str:

@@ -72,7 +72,8 @@ class Alerts(Part):
         ge=1024,
         le=1 << 24,
         description="Newest events of a partition in which an alert finds the earlier ones of its entity "
-        "(46 bytes each). What happened before them is in no fact of the last hour or day.",
+        "(46 bytes each, and 8 for each two other entities and categories, of which eight count). What "
+        "happened before them is in no fact of the last hour or day.",
     )
     echo: Literal["declared", "all", "coordinates"] = Field(
         "declared",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -12,6 +12,7 @@ from markupsafe import Markup
 from detector.console.views import CaseView
 from detector.console.web.drawing import Point, expected_range
 from detector.console.web.text import number, seconds, seen
+from detector.notify.texts import beside
 
 EVENTS_MAX = 50
 
@@ -41,6 +42,7 @@ class Happened:
     score: float | None
     kind: str  # alert, held (back), or earlier
     alert_id: str | None
+    met: str = ""  # beside the newest alert
 
 
 def reasons(body: Mapping[str, Any]) -> list[Reason]:
@@ -94,7 +96,14 @@ def events(view: CaseView) -> list[Happened]:
             partition = alert.body["source"]["partition"]
             _add(found, partition, one["offset"], one["time"], one["amount"], one["score"], "earlier")
     newest = sorted(found.values(), key=lambda one: (one.time_s, one.offset), reverse=True)
-    return newest[:EVENTS_MAX]
+    met = _met(view.alerts[0].body) if view.alerts else {}
+    return [replace(one, met=met.get((one.partition, one.offset), "")) for one in newest[:EVENTS_MAX]]
+
+
+def _met(body: Mapping[str, Any]) -> dict[tuple[int, int], str]:
+    """What the events before an alert met, beside its event, by partition and offset."""
+    partition, entities = body["source"]["partition"], body.get("entities") or {}
+    return {(partition, one["offset"]): beside(one, entities) for one in body.get("recent") or ()}
 
 
 def _add(

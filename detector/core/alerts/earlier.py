@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from detector.core.alerts.amounts import on_side, sizes
 from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
+from detector.core.alerts.contacts import NOTHING_MET, Met
 from detector.core.alerts.known import EVENTS_MIN, OWN_HISTORY_MIN, TIMES_USUAL, Pace
 from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.features import DAY_S
@@ -38,6 +39,7 @@ class Before(NamedTuple):
     score: float
     why: str = ""  # what its history shows: one of WHY; empty: neither
     events: int = 0  # within an hour, with this one, where that is why
+    met: Met = NOTHING_MET  # what it met, beside what the event that is told met
 
 
 class Earlier(NamedTuple):
@@ -56,6 +58,8 @@ class Earlier(NamedTuple):
         return {one.offset for one in self.told}
 
 
+Beside = Callable[[NDArray[np.intp]], Sequence[Met]]
+"""Says what the events at these places of a history met, beside the event that is told."""
 AnswerOf = Callable[[int], str | None]
 """Gives the answer to the alert at an offset, fraud or legitimate; None: there is none yet."""
 
@@ -154,6 +158,7 @@ def unusual_before(
     case: CaseBefore | None = None,
     answer_of: AnswerOf | None = None,
     amount: float = math.nan,
+    beside: Beside = lambda places: [NOTHING_MET] * len(places),
 ) -> Earlier:
     """Find earlier unusual events.
 
@@ -169,6 +174,8 @@ def unusual_before(
         Answers to alerts; None: nobody answers any.
     amount
         The event's own, with whose side the others are compared; NaN: missing.
+    beside
+        Says what earlier events met, beside the event.
     """
     counted = in_case(history, case)
     recent = (history.scores >= UNUSUAL) & (history.times > time - min(DAY_S, since_s))
@@ -188,6 +195,7 @@ def unusual_before(
         ranked[TOLD_MAX - 1] = rest[np.argmax(np.nan_to_num(np.abs(history.amounts[rest]), nan=-1.0))]
     amounts, others = history.amounts[places], history.amounts[~unusual]
     amounts = amounts[~np.isnan(amounts)]
+    shown = np.sort(ranked[:TOLD_MAX])
     told = tuple(
         Before(
             int(history.offsets[n]),
@@ -196,8 +204,9 @@ def unusual_before(
             _status(int(history.fates[n]), int(history.offsets[n]), answer_of),
             float(history.scores[n]),
             *_why(history, n, others),
+            met,
         )
-        for n in np.sort(ranked[:TOLD_MAX]).tolist()
+        for n, met in zip(shown.tolist(), beside(shown), strict=True)
     )
     sums = [*np.abs(amounts).tolist(), *([] if older_sum is None else [older_sum])]
     return Earlier(
@@ -210,8 +219,13 @@ def unusual_before(
     )
 
 
-def recent_events(history: History, case: CaseBefore | None = None) -> list[dict[str, Any]]:
-    """The latest events of an entity, newest first, as an alert lists them; `case`: the one of the alert."""
+def recent_events(
+    history: History, case: CaseBefore | None = None, met: Sequence[Met] = ()
+) -> list[dict[str, Any]]:
+    """The latest events of an entity, newest first, as an alert lists them.
+
+    `case` is the one of the alert, `met` what they met beside its event; empty: unknown.
+    """
     latest = history.newest(RECENT_SHOWN)
     fates = np.where(in_case(latest, case), latest.fates, 0)
     return [
@@ -221,8 +235,9 @@ def recent_events(history: History, case: CaseBefore | None = None) -> list[dict
             "amount": None if math.isnan(amount) else amount,
             "score": score,
             "case": FATES[fate],
+            **({"same": met[n].same, "new": met[n].new} if met else {}),
         }
-        for offset, time, amount, score, fate in zip(
-            *(column.tolist() for column in (*latest[:4], fates)), strict=True
+        for n, (offset, time, amount, score, fate) in enumerate(
+            zip(*(column.tolist() for column in (*latest[:4], fates)), strict=True)
         )
     ]

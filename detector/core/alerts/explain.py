@@ -41,7 +41,7 @@ from detector.core.alerts.known import (
     variance_of,
 )
 from detector.core.alerts.recent import History
-from detector.core.alerts.words import Sentences, Usual
+from detector.core.alerts.words import Sentences, Usual, short
 from detector.core.alerts.words.sentences import is_again, is_seldom
 from detector.core.events import KINDS, View
 from detector.core.features import DAY_S, Group, Layout, Rows, Units
@@ -268,7 +268,7 @@ class _Description(NamedTuple):
             elif exposed and shown.observed is not None:
                 among = told_among(self.say, self.history, shown.observed, of, self.earlier)
                 detail = "; ".join(filter(None, (detail, among)))
-            ends = next(((_short(one.low), _short(one.high)) for one in of if not np.isnan(one.low)), None)
+            ends = next(((short(one.low), short(one.high)) for one in of if not np.isnan(one.low)), None)
         elif group.categories.stop > 0 and shown.expected is None:
             column = len(self.layout.entities) + group.categories.start
             code, detail = self._contact(field.name, column, values[field.name])
@@ -395,7 +395,7 @@ class _Description(NamedTuple):
         return Reason(
             field=group.name,
             code="combination" if ordinary else "activity",
-            observed=_short(observed * DAY_S) if found is not None and found.known else None,
+            observed=short(observed * DAY_S) if found is not None and found.known else None,
             expected=None,
             share=share,
             direction="unusual" if found is None else "above" if observed > usual else "below",
@@ -494,7 +494,3 @@ def _reason(
 
 def _clock(time: float) -> str:
     return datetime.fromtimestamp(time, UTC).strftime("%H:%M")
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")

@@ -23,7 +23,7 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 
 from detector.core.alerts.amounts import on_side, sizes
 from detector.core.alerts.case_rows import CaseBefore
+from detector.core.alerts.contacts import NOTHING_MET, Met
 from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
 from detector.core.alerts.explain import told_earlier
 from detector.core.alerts.known import (
@@ -50,7 +51,7 @@ from detector.core.alerts.known import (
     repeat,
 )
 from detector.core.alerts.recent import ALERTED, History
-from detector.core.alerts.words import Sentences
+from detector.core.alerts.words import Sentences, short
 from detector.core.alerts.words.sentences import ONE_OF_MIN
 from detector.core.events import View
 from detector.core.features import DAY_S, KeyKind, Layout, Rows, Units, population_shift
@@ -114,6 +115,8 @@ class Evidence:
     shared: Sequence[Shared] = ()
     answered: Answer | None = None
     earlier: Earlier = NOTHING
+    met: Sequence[Met] = ()  # by the latest events of the history, beside this one; empty: unknown
+    usual: Collection[str] = ()  # entities that are the main one's usual ones
     case: CaseBefore | None = None  # the entity's, without this event
     ranges: Ranges | None = None  # of the event; None: they are found anew
 
@@ -162,7 +165,7 @@ class Facts:
             name = layout.entities[rated.column]
             value = of.view.entities[name]
             detail = self._say.frauds_there(name, value, share, age_s, main=rated.column == 0)
-            values: Values = {"of": name, "value": value, "share": _short(share), "age_s": _short(age_s)}
+            values: Values = {"of": name, "value": value, "share": short(share), "age_s": short(age_s)}
             yield Fact(code="frauds_there", values=values, detail=detail)
 
     def _answered(self, of: Evidence) -> Iterator[Fact]:
@@ -186,7 +189,7 @@ class Facts:
                 "value": value,
                 "others": others,
                 "since_s": since_s,
-                "latest_s": _short(latest_s),
+                "latest_s": short(latest_s),
                 "usual": usual,
             }
             detail = self._say.shared(name, value, others, since_s, latest_s, usual=usual)
@@ -194,7 +197,7 @@ class Facts:
 
     def _near_frauds(self, of: Evidence) -> Iterator[Fact]:
         for near in of.near_frauds:
-            values: Values = {"offset": near.offset, "distance": _short(near.distance)}
+            values: Values = {"offset": near.offset, "distance": short(near.distance)}
             yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud())
 
     def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
@@ -209,7 +212,7 @@ class Facts:
         gap_s, amount = max(0.0, time - float(history.times[latest])), float(history.amounts[latest])
         yield Fact(
             code="small_then_large",
-            values={"small": amount, "large": of.amount, "gap_s": _short(gap_s)},
+            values={"small": amount, "large": of.amount, "gap_s": short(gap_s)},
             detail=self._say.small_then_large(amount, gap_s, of.amount, usual, of.view.values),
         )
 
@@ -275,9 +278,9 @@ class Facts:
         values: Values = {
             "of": name,
             "value": value,
-            "age_s": None if about.new else _short(about.age_s),
+            "age_s": None if about.new else short(about.age_s),
             "seen_by_others": about.ever if about.new else None,
-            "one_of": _short(about.one_of),
+            "one_of": short(about.one_of),
             "events": None if about.new else round(max(about.events, 1.0)),
         }
         return Fact(code="first_contact", values=values, detail=detail)
@@ -309,12 +312,12 @@ class Facts:
                 continue
             told = 2 * count
             values: Values = {
-                "window_s": _short(reach_s),
+                "window_s": short(reach_s),
                 "events": count,
                 "sum": total,
                 "largest": largest,
-                "usual_events": None if expected is None else _short(expected),
-                "usual_sum": None if a_day is None else _short(a_day * reach_s / DAY_S),
+                "usual_events": None if expected is None else short(expected),
+                "usual_sum": None if a_day is None else short(a_day * reach_s / DAY_S),
             }
             detail = self._say.window(
                 count, reach_s, amounts.tolist(), per_s, a_day, of.view.values, many=many or not dear
@@ -352,8 +355,8 @@ class Facts:
             values: Values = {
                 "of": name,
                 "place": place.name,
-                "km": _short(km),
-                "gap_s": _short(gap_s),
+                "km": short(km),
+                "gap_s": short(gap_s),
                 "usual_place": home,
             }
             yield Fact(code="speed", values=values, detail=self._say.move(name, km, gap_s, home=home))
@@ -362,7 +365,7 @@ class Facts:
         found = None if math.isnan(of.amount) else repeat(self._layout, of.event)
         if found is not None:
             name = self._layout.entities[found.entity]
-            value, age_s, one_of = of.view.entities[name], _short(found.gap_s), _short(found.one_of)
+            value, age_s, one_of = of.view.entities[name], short(found.gap_s), short(found.one_of)
             detail = self._say.phrases.repeated(found, name, of.view)
             values: Values = {"of": name, "value": value, "age_s": age_s, "one_of": one_of}
             yield Fact(code="repeated", values=values, detail=detail)
@@ -377,7 +380,7 @@ class Facts:
                 "met": met,
                 "events": round(found.events),
                 "window_s": found.window_s,
-                "usual_events": None if found.usual is None else _short(found.usual),
+                "usual_events": None if found.usual is None else short(found.usual),
             }
             detail = self._say.phrases.newcomers(found, name, value, met)
             yield Fact(code="newcomers", values=values, detail=detail)
@@ -389,7 +392,7 @@ class Facts:
             return
         main = layout.entities[0]
         if own is None or not own.known:
-            age_s = None if own is None or math.isinf(own.age_s) else _short(own.age_s)
+            age_s = None if own is None or math.isinf(own.age_s) else short(own.age_s)
             counted = 0 if own is None else round(own.events)
             if math.isinf(of.history.since):  # the ring has all of them
                 counted = len(of.history)
@@ -404,13 +407,14 @@ class Facts:
             return
         if own.known and gap_s >= DAY_S and gap_s * own.per_s >= SILENT_INTERVALS:
             detail = self._say.long_silence(main, gap_s, own.per_s)
-            yield Fact(code="long_silence", values={"gap_s": _short(gap_s)}, detail=detail)
+            yield Fact(code="long_silence", values={"gap_s": short(gap_s)}, detail=detail)
             return
-        amount = float(of.history.amounts[0]) if len(of.history) else math.nan
-        last = None if math.isnan(amount) else amount
+        last = float(of.history.amounts[0]) if len(of.history) else None
+        last = None if last is None or math.isnan(last) else last
         alerted = len(of.history) > 0 and of.history.fates[0] == ALERTED
-        detail = self._say.since_last(main, gap_s, last, of.view.values, alerted=alerted)
-        yield Fact(code="since_last", values={"gap_s": _short(gap_s), "amount": last}, detail=detail)
+        met = of.met[0].beside(of.usual) if of.met else NOTHING_MET
+        detail = self._say.since_last(main, gap_s, last, of.view.values, met, alerted=alerted)
+        yield Fact(code="since_last", values={"gap_s": short(gap_s), "amount": last}, detail=detail)
 
     def _ranges(self, of: Evidence) -> Ranges:
         return of.ranges or Ranges(self._layout, self._units, of.event)
@@ -489,11 +493,7 @@ class Facts:
 
     def _named(self, ends: NDArray[np.float64]) -> dict[str, list[float]]:
         return {
-            place.name: [_short(low), _short(high)]
+            place.name: [short(low), short(high)]
             for place, (low, high) in zip(self._layout.numerics, ends.T.tolist(), strict=True)
             if place.field.echo and not math.isnan(low)
         }
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.4g}")

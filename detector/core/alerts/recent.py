@@ -27,14 +27,16 @@ from numpy.typing import NDArray
 from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.state import Table, row_hash, rows_hash, words
 
-OFFSET, AMOUNT, SCORE = range(3)
+OFFSET, AMOUNT, SCORE, MET = range(4)  # columns of numbers; from MET on: see `contacts.py`
 HELD, ALERTED = 1, 2  # it was held back, or alerted; 0: neither
 FATES = 4.0
 PLACES_PER_BUCKET = 4
 EVENT_BYTES = 8 + 8 + 3 * 8 + 4 + 8 // PLACES_PER_BUCKET
-"""Bytes of one place: key, time, numbers, link, and its part of a bucket."""
+"""Bytes of one place without contacts: key, time, numbers, link, and its part of a bucket."""
 SAVED_BYTES = 8 + 8 + 3 * 8 + 8
-"""Bytes of one place in a snapshot."""
+"""The same in a snapshot."""
+CONTACTS_BYTES = 8
+"""Bytes of one number of contacts, of which an event has as many as `contacts.numbers_of` says."""
 # Events of an entity that are looked at, and events of its bucket on the way to them.
 HISTORY_MAX = 1024
 STEPS_MAX = 16_384
@@ -49,6 +51,7 @@ class History(NamedTuple):
     scores: NDArray[np.float64]  # (m,)
     since: float  # event time from which all of its events are here, s
     fates: NDArray[np.int64]  # (m,) HELD, ALERTED, or 0
+    met: NDArray[np.float64] = np.zeros((0, 0))  # (m, numbers) what they met: see `contacts.py`
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -57,12 +60,12 @@ class History(NamedTuple):
         """The newest of them, so many at most."""
         first = slice(0, count)
         offsets, times, fates = self.offsets[first], self.times[first], self.fates[first]
-        return History(offsets, times, self.amounts[first], self.scores[first], self.since, fates)
+        amounts, scores = self.amounts[first], self.scores[first]
+        return History(offsets, times, amounts, scores, self.since, fates, self.met[first])
 
     def without_amounts(self) -> History:
         """The same with all amounts missing: alerts may not show them."""
-        nothing = np.full(len(self), np.nan)
-        return History(self.offsets, self.times, nothing, self.scores, self.since, self.fates)
+        return self._replace(amounts=np.full(len(self), np.nan))
 
 
 class Recent:
@@ -74,15 +77,17 @@ class Recent:
         Numbers that an event's history goes back.
     block_events
         Events of a block.
+    met
+        Numbers of what an event met.
     """
 
-    def __init__(self, events_max: int, block_events: int) -> None:
+    def __init__(self, events_max: int, block_events: int, met: int = 0) -> None:
         self._events_max, self.count = events_max, 0  # number of the next event
         self._begin = 0
         size = places(events_max, block_events)
         self._keys = np.zeros(size, dtype=np.uint64)  # 0: no event, or one without a main entity
         self._times = np.zeros(size)
-        self._numbers = np.zeros((size, 3))  # offset, amount, score
+        self._numbers = np.zeros((size, MET + met))  # offset, amount, score, what it met
         self._back = np.zeros(size, dtype=np.uint32)  # numbers from an event to the one before in its chain
         buckets = -(-size // PLACES_PER_BUCKET)
         self._newest = np.full(buckets, -1, dtype=np.int64)  # number of each bucket's newest event; -1: none
@@ -95,10 +100,15 @@ class Recent:
         times: NDArray[np.float64],
         amounts: NDArray[np.float64],
         scores: NDArray[np.float64],
+        met: NDArray[np.float64] | None = None,
     ) -> None:
-        """Add the next n events, of a block at most. `keys` are hashes of the main entity, 0: missing."""
+        """Add the next n events, of a block at most.
+
+        `keys` are hashes of the main entity, 0: missing; `met` (n, numbers) is what they met, None: nothing.
+        """
         feed: Any = _feed
-        feed(*self._arrays(), self._hashed, self.count, keys, offsets, times, amounts, scores)
+        met = np.zeros((len(keys), self._numbers.shape[1] - MET)) if met is None else met
+        feed(*self._arrays(), self._hashed, self.count, keys, offsets, times, amounts, scores, met)
         self.count += len(keys)
 
     def before(self, key: int, time: float, number: int | None = None) -> History:
@@ -124,7 +134,8 @@ class Recent:
         stats = self._numbers[at]
         offsets = stats[:, OFFSET].astype(np.int64)
         fates = ((stats[:, OFFSET] - offsets) * FATES).astype(np.int64)
-        return History(offsets, self._times[at], stats[:, AMOUNT], stats[:, SCORE], float(since), fates)
+        amounts, scores, met = stats[:, AMOUNT], stats[:, SCORE], stats[:, MET:]
+        return History(offsets, self._times[at], amounts, scores, float(since), fates, met)
 
     def mark(self, number: int, fate: int) -> None:
         """Say what became of an event with a main entity that is here."""
@@ -193,7 +204,9 @@ class Recent:
         self.count = count
         self._begin = max(begin, count - size) if size < len(self._keys) else begin
         self._keys[place], self._times[place] = table["keys"][order], table["last"][order]
-        self._numbers[place] = table["stats"][order]
+        stats, width = table["stats"][order], self._numbers.shape[1]
+        width = width if stats.shape[1] == width else MET  # else what they met is not known
+        self._numbers[place, :width] = stats[:, :width]
         _link(self._keys, self._back, self._newest, numbers[order])
         self._hashed[0] = rows_hash(self._keys, self._times, self._numbers)
 
@@ -210,9 +223,9 @@ def places(events_max: int, block_events: int) -> int:
     return events_max + block_events
 
 
-def bytes_max(events_max: int, block_events: int) -> int:
+def bytes_max(events_max: int, block_events: int, met: int = 0) -> int:
     """Bytes of a ring."""
-    return places(events_max, block_events) * EVENT_BYTES
+    return places(events_max, block_events) * (EVENT_BYTES + met * CONTACTS_BYTES)
 
 
 @numba.njit(cache=True)
@@ -231,6 +244,7 @@ def _feed(
     times: Any,
     amounts: Any,
     scores: Any,
+    met: Any,
 ) -> None:
     size = len(own)
     place = first % size
@@ -244,6 +258,8 @@ def _feed(
             numbers[place, 0] = np.float64(offsets[event])
             numbers[place, 1] = amounts[event]
             numbers[place, 2] = scores[event]
+            for column in range(met.shape[1]):
+                numbers[place, 3 + column] = met[event, column]
             hashed[0] += row_hash(own, time_words, number_words, place)
             _chain(back, newest, key, place, first + event)
         place = place + 1 if place + 1 < size else 0

@@ -11,9 +11,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.config.tree import ModelPart
+from detector.config.tree import Event, ModelPart
 from detector.core.alerts.case_rows import CaseBefore, Total
-from detector.core.alerts.earlier import AnswerOf, recent_events, unlisted, unusual_before
+from detector.core.alerts.contacts import Contacts, Met
+from detector.core.alerts.earlier import RECENT_SHOWN, AnswerOf, recent_events, unlisted, unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
 from detector.core.alerts.facts import FACTS_MAX, Answer, Evidence, Fact, Facts, Shared
 from detector.core.alerts.known import Ranges, met, own_shares
@@ -24,6 +25,7 @@ from detector.core.alerts.score_record import iso
 from detector.core.alerts.summary import Standing, Summary
 from detector.core.alerts.words import Sentences
 from detector.core.alerts.words.headlines import OwnShare
+from detector.core.alerts.words.sentences import USUAL_SHARE
 from detector.core.events import Events, View
 from detector.core.features import Layout, Rows
 from detector.core.model.score_part import Explained
@@ -39,8 +41,11 @@ class Telling:
     def __init__(self, config: ModelPart) -> None:
         self._event, self._config, self._feedback = config.event, config.alerts, config.feedback
         self._sentences = Sentences(config.event)
-        self.recent = Recent(config.alerts.recent_events_max, config.model.barriers.block_events)
-        self._exposure = _place_of_exposure(config)
+        layout = Layout(config.event, config.model.features)
+        self._contacts = Contacts(layout)
+        alerts, barriers = config.alerts, config.model.barriers
+        self.recent = Recent(alerts.recent_events_max, barriers.block_events, self._contacts.numbers)
+        self._exposure = _place_of_exposure(config.event, layout)
         self.last_answer: LastAnswerOf = lambda entity: None
         self._first = 0  # number of the first event of the piece that was added last
 
@@ -55,7 +60,8 @@ class Telling:
         """Add a piece of n scored events."""
         self._first = self.recent.count
         if rows.entities.shape[1]:
-            self.recent.feed(rows.entities[:, 0], events.offsets, rows.times, self._amounts(events), scores)
+            amounts, met = self._amounts(events), self._contacts.numbered(rows)
+            self.recent.feed(rows.entities[:, 0], events.offsets, rows.times, amounts, scores, met)
 
     def about(
         self,
@@ -95,12 +101,20 @@ class Telling:
         answer = self.last_answer(key) if key else None
         amount = float(self._amounts(events)[i]) if shows else math.nan
         answers = answer_of if self._feedback else None
+        usual = {one.name for one in met(scorer.layout, row) if one.share >= USUAL_SHARE}
+        own = self._contacts.numbered(row)[0]
+
+        def beside(places: NDArray[np.intp]) -> list[Met]:
+            return [one.beside(usual) for one in self._contacts.beside(own, history.met[places])]
+
         return Evidence(
             event=row,
             view=view,
             amount=amount,
             history=history,
-            earlier=unusual_before(history, time, since_s, case, answers, amount),
+            earlier=unusual_before(history, time, since_s, case, answers, amount, beside),
+            met=self._contacts.beside(own, history.newest(RECENT_SHOWN).met) if key else (),
+            usual=usual,
             case=case,
             ranges=Ranges(scorer.layout, scorer.units, row),
             answered=None if answer is None else Answer(*answer),
@@ -175,7 +189,7 @@ class Telling:
         size = None if np.isnan(of.amount) else abs(of.amount)
         earlier = None if size is None else Total.of([size, of.earlier.sum or 0.0])
         case = of.case if of.case is not None and of.case.first == decision.case.case else None
-        recent = recent_events(of.history, case)
+        recent = recent_events(of.history, case, of.met)
         listed = [
             math.nan if one["amount"] is None else one["amount"] for one in recent if one["case"] != "none"
         ]
@@ -215,10 +229,8 @@ class Telling:
         self.recent.load(state)
 
 
-def _place_of_exposure(config: ModelPart) -> tuple[int, int] | None:
+def _place_of_exposure(event: Event, layout: Layout) -> tuple[int, int] | None:
     """Where the exposure is among the numerics of events, and among the fields; None: it is not encoded."""
-    event = config.event
-    layout = Layout(event, config.model.features)
     if layout.exposure is None:
         return None
     return layout.exposure, next(n for n, field in enumerate(event.fields) if field.name == event.exposure)

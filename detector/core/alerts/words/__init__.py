@@ -6,8 +6,19 @@ it that the modules of this package import instead.
 
 from __future__ import annotations
 
-from detector.core.alerts.words.numbers import duration, money, number, one_in, percent, printed
+from detector.core.alerts.words.numbers import duration, money, number, one_in, percent, printed, short
 from detector.core.alerts.words.sentences import Sentences, Usual
 from detector.core.alerts.words.words import Words
 
-__all__ = ["Sentences", "Usual", "Words", "duration", "money", "number", "one_in", "percent", "printed"]
+__all__ = [
+    "Sentences",
+    "Usual",
+    "Words",
+    "duration",
+    "money",
+    "number",
+    "one_in",
+    "percent",
+    "printed",
+    "short",
+]

@@ -140,8 +140,11 @@ TEXTS = {
     "earlier_more": "{n} in the last {days}{sum}, of these {list}",
     "earlier_none": "{n} in the last {days}{sum}",
     "in_all": ", {sum} in all",
-    "earlier_one": "{amount} {duration} before ({why}; {alerted})",
-    "earlier_nothing": "one {duration} before ({why}; {alerted})",
+    "earlier_one": "{amount} {duration} before{where} ({why}; {alerted})",
+    "earlier_nothing": "one {duration} before{where} ({why}; {alerted})",
+    "beside_same": ", same {nouns}",  # what an earlier event met, beside the one that is told
+    "beside_new": ", new {nouns}",
+    "beside_other": ", other {nouns}",
     "earlier_why": "{why}1 event in {rare} as unusual",
     "earlier_above": "above its usual, ",
     "earlier_inside": "a usual amount, ",

@@ -49,6 +49,11 @@ def rounded(value: float) -> float:
     return value if math.isinf(found) else found
 
 
+def short(value: float) -> float:
+    """Round a number for programs."""
+    return float(f"{value:.{DIGITS}g}")
+
+
 def one_in(score: float) -> str:
     """Write of how many events one scores as high."""
     return number(round(rounded(min(10.0 ** max(score, 0.0), RARE_MAX))))

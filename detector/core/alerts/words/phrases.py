@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.config.tree import ValueField
+from detector.core.alerts.contacts import Met
 from detector.core.alerts.known import Newcomers, Repeat
 from detector.core.alerts.words.english import LAST, TEXTS
 from detector.core.alerts.words.numbers import number, one_in, rounded
@@ -91,6 +92,19 @@ class Phrases:
         return TEXTS["newcomers_usual"].format(
             text=text, duration=words.duration(found.window_s / found.usual)
         )
+
+    def beside(self, met: Met) -> str:
+        """What an earlier event met: `, same device, new payee`; empty where nothing is known."""
+        parts = {
+            "same": met.same,
+            "new": [name for name in met.other if name in met.new],
+            "other": [name for name in met.other if name not in met.new],
+        }
+        found = ""
+        for which, names in parts.items():
+            nouns = [self._words.noun(name) for name in names if name in self._words.things]
+            found += TEXTS[f"beside_{which}"].format(nouns=listed(nouns)) if nouns else ""
+        return found
 
     def nothing(self, which: str) -> str:
         """No single thing is the reason."""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detector.config.tree import Event, ValueField
+from detector.core.alerts.contacts import NOTHING_MET, Met
 from detector.core.alerts.earlier import Before
 from detector.core.alerts.known import EVENTS_MIN, Contact, Pace, is_impossible
 from detector.core.alerts.words.english import LAST, TEXTS
@@ -275,6 +276,7 @@ class Sentences:
             parts.append(
                 TEXTS["earlier_nothing" if nothing else "earlier_one"].format(
                     amount="" if nothing else self.words.amount(one.amount, values),
+                    where=self.phrases.beside(one.met),
                     duration=self._lasting(one.gap_s),
                     why=TEXTS["earlier_why"].format(why=why, rare=one_in(one.score)),
                     alerted=TEXTS[one.status],
@@ -459,7 +461,14 @@ class Sentences:
         )
 
     def since_last(
-        self, name: str, gap_s: float, amount: float | None, values: Values, *, alerted: bool = False
+        self,
+        name: str,
+        gap_s: float,
+        amount: float | None,
+        values: Values,
+        met: Met = NOTHING_MET,
+        *,
+        alerted: bool = False,
     ) -> str:
         """The main entity's last event."""
         this, time = self.words.this(name), self._lasting(gap_s)
@@ -468,6 +477,7 @@ class Sentences:
         else:
             shown = self.words.amount(amount, values)
             since = TEXTS["since_last_amount"].format(duration=time, this=this, amount=shown)
+        since += self.phrases.beside(met)
         return TEXTS["since_last_alerted"].format(since=since) if alerted else since
 
     def own_amount(self, name: str, amount: float, usual: tuple[float, float], values: Values) -> str:

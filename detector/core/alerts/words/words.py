@@ -18,6 +18,7 @@ _DIGITS = "0123456789"
 _CODE = re.compile(r"[A-Z]{3}")
 _MEETING = {noun: text for text, nouns in MEETING.items() for noun in nouns}
 DAY_S = 86_400.0
+CATEGORIES_TOLD = 2
 WHOLE_FROM = 10.0  # upper end of a range of money from which it has no cents
 
 
@@ -39,6 +40,9 @@ class Words:
         self._exposure = schema.exposure
         self._resolution_s = resolution_s(schema.time)
         self._main = schema.entities[0].name if schema.entities else None
+        categories = [one.name for one in schema.fields if one.type == "categorical" and one.use == "encode"]
+        # What an earlier event is told with: other entities, else the first categories.
+        self.things = [one.name for one in schema.entities[1:]] or categories[:CATEGORIES_TOLD]
         self._nouns = {name: self._noun(name) for name in (*self._fields, *self._entities)}
 
     # --- nouns ---------------------------------------------------------------------------------------------
