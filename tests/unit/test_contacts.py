@@ -7,7 +7,7 @@ import pytest
 
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.contacts import CONTACTS_MAX, NOTHING_MET, Contacts, Met, numbers_of
-from detector.core.alerts.recent import MET, Recent
+from detector.core.alerts.recent import MET, History, Recent
 from detector.core.alerts.words import Sentences
 from detector.core.features import Layout
 from detector.core.state import pack, unpack
@@ -95,4 +95,17 @@ def test_it_is_said_of_entities(met: Met, said: str) -> None:
 
 
 def test_what_both_usually_meet_is_not_said() -> None:
-    assert Met(same=("shop", "device"), other=("payee",)).beside({"device"}) == Met(("shop",), ("payee",))
+    numbers = CONTACTS.numbered(observed(traffic(50)))
+    met = CONTACTS.beside(numbers[-1], numbers[[-1]], {"shop"})[0]
+    assert (met.same, met.usual) == (("shop", "kind"), ("shop",))
+    assert Sentences(SCHEMA).phrases.beside(met) == ""
+
+
+def test_the_latest_with_the_same_amount_says_what_it_met() -> None:
+    nothing = np.zeros(3)
+    amounts = np.array([5.0, 7.0, 7.0])
+    past = History(nothing.astype(np.int64), nothing, amounts, nothing, 0.0, nothing.astype(np.int64))
+    assert past.met_with(7.0) == NOTHING_MET
+    past = past.with_beside([Met(("a",)), Met(("b",))])
+    assert past.met_with(7.0) == Met(("b",))
+    assert past.met_with(1.0) == NOTHING_MET

@@ -501,9 +501,21 @@ def test_ranges_are_those_of_a_plain_computation(seed: int, kind: int) -> None:
         everybodys = context[LAYOUT.kinds[0].means(-1)][: of.numerics].astype(np.float64)
         least = everybodys - Z * np.sqrt(everyone[1].astype(np.float64))
         positive = mean >= 0.0
-        positive[: of.numerics] |= least >= 0.0
+        positive[: of.numerics] |= (least >= 0.0) | (context[of.means(-1)][: of.numerics] >= 0.0)
         expected[0, positive & (expected[0] < 0.0)] = 0.0
         np.testing.assert_array_equal(found, units.restore(expected), strict=True)
+
+
+def test_a_range_of_zeros_does_not_reach_below_0_where_others_have_fallen() -> None:
+    """An alert said that 0.00 is usual for this phone number: -0.02 to 0.03."""
+    of, row = LAYOUT.kinds[1], observed(traffic(400, cards=3)).take(slice(-1, None))
+    row.context[0, of.means(-1)] = 0.0
+    everyone = LAYOUT.kinds[0]
+    row.context[0, everyone.means(0)] = row.context[0, everyone.means(-1)] - 1.0
+    assert (population_shift(row.context, LAYOUT) < 0.0).any()
+    found = Ranges(LAYOUT, Units(np.ones(2)), row)(of)
+    assert found is not None
+    assert found[0].min() >= 0.0
 
 
 # --- what only says who ------------------------------------------------------------------------------------

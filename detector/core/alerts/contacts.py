@@ -29,10 +29,7 @@ class Met(NamedTuple):
     same: tuple[str, ...] = ()  # names of the contacts that are those of the other event, too
     other: tuple[str, ...] = ()  # names of those that both have, and that differ
     new: tuple[str, ...] = ()  # names of those that were new to the main entity when the earlier one came
-
-    def beside(self, usual: Collection[str]) -> Met:
-        """What is worth a word: that both met what is usual says nothing."""
-        return self._replace(same=tuple(name for name in self.same if name not in usual))
+    usual: tuple[str, ...] = ()  # those of `same` of which no word is needed: the main entity's usual ones
 
 
 NOTHING_MET = Met()
@@ -65,18 +62,25 @@ class Contacts:
         found[:, : len(self._names)] = codes
         return found[:, ::PER_NUMBER] * _CODES + found[:, 1::PER_NUMBER]
 
-    def beside(self, now: NDArray[np.float64], then: NDArray[np.float64]) -> list[Met]:
-        """What m earlier events met (m, numbers), beside an event (numbers,)."""
+    def beside(
+        self, now: NDArray[np.float64], then: NDArray[np.float64], usual: Collection[str] = ()
+    ) -> list[Met]:
+        """What m earlier events met (m, numbers), beside an event (numbers,).
+
+        `usual`: contacts of the event that are the main entity's usual ones.
+        """
         own, others = self._codes(now[None])[0], self._codes(then)
         there = others > 0
         same = there & (others >> 1 == own >> 1)
         differs = there & (own > 0) & ~same
         new = there & (others % 2 == 1)
-        return [Met(*map(self._named, of)) for of in zip(same, differs, new, strict=True)]
+        plain = same & np.array([name in usual for name in self._names], dtype=np.bool_)
+        return [Met(*map(self._named, of)) for of in zip(same, differs, new, plain, strict=True)]
 
     def _codes(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         whole = numbers.astype(np.int64)
-        codes = np.stack((whole // _CODES, whole % _CODES), axis=2).reshape(len(whole), -1)
+        codes = np.stack((whole // _CODES, whole % _CODES), axis=2)
+        codes = codes.reshape(len(whole), PER_NUMBER * whole.shape[1])
         return codes[:, : len(self._names)]
 
     def _named(self, which: NDArray[np.bool_]) -> tuple[str, ...]:

@@ -219,13 +219,8 @@ def unusual_before(
     )
 
 
-def recent_events(
-    history: History, case: CaseBefore | None = None, met: Sequence[Met] = ()
-) -> list[dict[str, Any]]:
-    """The latest events of an entity, newest first, as an alert lists them.
-
-    `case` is the one of the alert, `met` what they met beside its event; empty: unknown.
-    """
+def recent_events(history: History, case: CaseBefore | None = None) -> list[dict[str, Any]]:
+    """The latest events of an entity, newest first, as an alert lists them; `case`: the one of the alert."""
     latest = history.newest(RECENT_SHOWN)
     fates = np.where(in_case(latest, case), latest.fates, 0)
     return [
@@ -235,7 +230,7 @@ def recent_events(
             "amount": None if math.isnan(amount) else amount,
             "score": score,
             "case": FATES[fate],
-            **({"same": met[n].same, "new": met[n].new} if met else {}),
+            **({"same": latest.beside[n].same, "new": latest.beside[n].new} if latest.beside else {}),
         }
         for n, (offset, time, amount, score, fate) in enumerate(
             zip(*(column.tolist() for column in (*latest[:4], fates)), strict=True)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import ValueField
 from detector.core.alerts.amounts import on_side
+from detector.core.alerts.contacts import NOTHING_MET
 from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
 from detector.core.alerts.falls import ScoreRows, Swaps, expected_of
 from detector.core.alerts.known import (
@@ -262,7 +263,9 @@ class _Description(NamedTuple):
             detail = self.say.number(field, shown.observed, of, values)
             exposed = group.numerics.start == self.layout.exposure
             if exposed and (again := repeat(self.layout, self.event)) is not None:
-                detail = self.say.phrases.repeated(again, self.layout.entities[again.entity], self.view)
+                met = NOTHING_MET if self.history is None else self.history.met_with(shown.observed or 0.0)
+                name = self.layout.entities[again.entity]
+                detail = self.say.phrases.repeated(again, name, self.view, met)
             elif self.say.is_usual(shown.observed, of):
                 code = "combination"
             elif exposed and shown.observed is not None:

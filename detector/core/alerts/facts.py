@@ -23,7 +23,7 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from detector.core.alerts.amounts import on_side, sizes
 from detector.core.alerts.case_rows import CaseBefore
-from detector.core.alerts.contacts import NOTHING_MET, Met
+from detector.core.alerts.contacts import NOTHING_MET
 from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
 from detector.core.alerts.explain import told_earlier
 from detector.core.alerts.known import (
@@ -115,8 +115,6 @@ class Evidence:
     shared: Sequence[Shared] = ()
     answered: Answer | None = None
     earlier: Earlier = NOTHING
-    met: Sequence[Met] = ()  # by the latest events of the history, beside this one; empty: unknown
-    usual: Collection[str] = ()  # entities that are the main one's usual ones
     case: CaseBefore | None = None  # the entity's, without this event
     ranges: Ranges | None = None  # of the event; None: they are found anew
 
@@ -366,7 +364,7 @@ class Facts:
         if found is not None:
             name = self._layout.entities[found.entity]
             value, age_s, one_of = of.view.entities[name], short(found.gap_s), short(found.one_of)
-            detail = self._say.phrases.repeated(found, name, of.view)
+            detail = self._say.phrases.repeated(found, name, of.view, of.history.met_with(of.amount))
             values: Values = {"of": name, "value": value, "age_s": age_s, "one_of": one_of}
             yield Fact(code="repeated", values=values, detail=detail)
 
@@ -412,7 +410,7 @@ class Facts:
         last = float(of.history.amounts[0]) if len(of.history) else None
         last = None if last is None or math.isnan(last) else last
         alerted = len(of.history) > 0 and of.history.fates[0] == ALERTED
-        met = of.met[0].beside(of.usual) if of.met else NOTHING_MET
+        met = of.history.beside[0] if of.history.beside else NOTHING_MET
         detail = self._say.since_last(main, gap_s, last, of.view.values, met, alerted=alerted)
         yield Fact(code="since_last", values={"gap_s": short(gap_s), "amount": last}, detail=detail)
 

@@ -319,7 +319,7 @@ class Ranges:
     """The .1 and .9 quantiles of what is usual of an event's keys, (2, J) in the fields' own units.
 
     They follow from a key's mean and its two spreads, which are shrunk to everybody's. NaN where they are not
-    known; None if it has too little history. A range begins at 0 at least if its mean is above, or if
+    known; None if it has too little history. A range begins at 0 at least if its mean is not below, or if
     everybody's range is: amounts of one sign have spreads that are wider than their way to 0. Each key's are
     found once: reasons, facts and the summary ask for the same.
     """
@@ -372,12 +372,16 @@ def _ends(
         seen = weight * np.float64(context[starts[3] + j])
         if not seen >= OWN_HISTORY_MIN:
             continue
-        mean = np.float64(context[starts[0] + j]) + shift[j]
+        own_mean = np.float64(context[starts[0] + j])
+        mean = own_mean + shift[j]  # which may be a little below 0 where all were 0
         for side in range(2):
             own, every = np.float64(context[starts[2 - side] + j]), np.float64(variances[1 - side, j])
             variance = (seen * own + PRIOR_WEIGHT * every) / (seen + PRIOR_WEIGHT)
             ends[side, j] = mean + (Z if side else -Z) * math.sqrt(variance)
-        if mean >= 0.0 or np.float64(means[j]) - Z * math.sqrt(np.float64(variances[1, j])) >= 0.0:
+        if (
+            max(own_mean, mean) >= 0.0
+            or np.float64(means[j]) - Z * math.sqrt(np.float64(variances[1, j])) >= 0.0
+        ):
             ends[0, j] = max(ends[0, j], 0.0)
 
 

@@ -17,13 +17,14 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from detector.core.alerts.contacts import NOTHING_MET, Met
 from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.state import Table, row_hash, rows_hash, words
 
@@ -52,6 +53,7 @@ class History(NamedTuple):
     since: float  # event time from which all of its events are here, s
     fates: NDArray[np.int64]  # (m,) HELD, ALERTED, or 0
     met: NDArray[np.float64] = np.zeros((0, 0))  # (m, numbers) what they met: see `contacts.py`
+    beside: tuple[Met, ...] = ()  # of the latest, what they met beside the event that is told; empty: unknown
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -60,12 +62,21 @@ class History(NamedTuple):
         """The newest of them, so many at most."""
         first = slice(0, count)
         offsets, times, fates = self.offsets[first], self.times[first], self.fates[first]
-        amounts, scores = self.amounts[first], self.scores[first]
-        return History(offsets, times, amounts, scores, self.since, fates, self.met[first])
+        amounts, scores, met = self.amounts[first], self.scores[first], self.met[first]
+        return History(offsets, times, amounts, scores, self.since, fates, met, self.beside[first])
+
+    def met_with(self, amount: float) -> Met:
+        """What the latest event with the same amount met; nothing if that is not known."""
+        places = np.flatnonzero(self.amounts[: len(self.beside)] == amount)
+        return self.beside[places[0]] if len(places) else NOTHING_MET
+
+    def with_beside(self, beside: Sequence[Met]) -> History:
+        """The same, and what the latest met beside the event that is told."""
+        return History(**{**self._asdict(), "beside": tuple(beside)})
 
     def without_amounts(self) -> History:
         """The same with all amounts missing: alerts may not show them."""
-        return self._replace(amounts=np.full(len(self), np.nan))
+        return History(**{**self._asdict(), "amounts": np.full(len(self), np.nan)})
 
 
 class Recent:

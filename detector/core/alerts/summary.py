@@ -88,7 +88,6 @@ class Summary:
             signs = signs_of(reasons, facts, of.amount, ends, there, events, own_things)
         facts = facts[:FACTS_MAX]
         focus = self._focus(reasons, facts, of)
-        severity = self._severity(reasons, decision, standing)
         amount = None if math.isnan(of.amount) else of.amount
         headline = self._head.at_risk(
             self._head.who(of.view.main, focus),
@@ -100,6 +99,7 @@ class Summary:
             facts = [fact for fact in facts if not (fact.code == "small" and fact.values.get("alone"))]
         if any(fact.code == "earlier" for fact in facts):  # the same events, told twice
             reasons = [one for one in reasons if one.code != "heat" or one.of not in own_things] or reasons
+        severity = self._severity(reasons, decision, standing)
         evidence = _once(
             [*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own, others)]
         )

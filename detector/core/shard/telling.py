@@ -105,16 +105,15 @@ class Telling:
         own = self._contacts.numbered(row)[0]
 
         def beside(places: NDArray[np.intp]) -> list[Met]:
-            return [one.beside(usual) for one in self._contacts.beside(own, history.met[places])]
+            return self._contacts.beside(own, history.met[places], usual) if key else []
 
+        history = history.with_beside(beside(np.arange(min(len(history), RECENT_SHOWN))))
         return Evidence(
             event=row,
             view=view,
             amount=amount,
             history=history,
             earlier=unusual_before(history, time, since_s, case, answers, amount, beside),
-            met=self._contacts.beside(own, history.newest(RECENT_SHOWN).met) if key else (),
-            usual=usual,
             case=case,
             ranges=Ranges(scorer.layout, scorer.units, row),
             answered=None if answer is None else Answer(*answer),
@@ -189,7 +188,7 @@ class Telling:
         size = None if np.isnan(of.amount) else abs(of.amount)
         earlier = None if size is None else Total.of([size, of.earlier.sum or 0.0])
         case = of.case if of.case is not None and of.case.first == decision.case.case else None
-        recent = recent_events(of.history, case, of.met)
+        recent = recent_events(of.history, case)
         listed = [
             math.nan if one["amount"] is None else one["amount"] for one in recent if one["case"] != "none"
         ]

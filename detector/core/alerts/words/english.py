@@ -39,6 +39,8 @@ NOUNS = {
     "cust": "customer",
     "dest": "destination",
     "email": "e-mail",
+    "eur": "EUR",
+    "gbp": "GBP",
     "iban": "IBAN",
     "imei": "IMEI",
     "ip": "IP address",
@@ -53,6 +55,7 @@ NOUNS = {
     "trx": "transaction",
     "tx": "transaction",
     "txn": "transaction",
+    "usd": "USD",
     "usr": "user",
 }
 # How one meets a thing of this kind; others: `WITH`.
@@ -244,6 +247,7 @@ TEXTS = {
     "sign_several_new": "several things at once that are new to {this}",
     "sign_many": "far more events of {this} than usual",
     "sign_large": "an amount far above the usual",
+    "sign_large_both": "an amount far above the usual, also for such events",
     "sign_large_there": "far above the usual amounts of such events",
     "sign_again": "further unusual events in its case",
     "as_usual_for": "usual for {this}: {things}",

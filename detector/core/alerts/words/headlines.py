@@ -170,7 +170,9 @@ class Headlines:
         """What it looks like."""
         if not codes:
             return TEXTS["no_signs"]
-        told = [TEXTS[f"sign_{code}"].format(this=self._words.this()) for code in codes]
+        both = {"large": "large_both", "large_there": None} if {"large", "large_there"} <= set(codes) else {}
+        named = [both.get(code, code) for code in codes]
+        told = [TEXTS[f"sign_{code}"].format(this=self._words.this()) for code in named if code]
         return TEXTS["signs"].format(signs=listed(told))
 
     def as_usual(self, things: Sequence[OwnShare]) -> str | None:

@@ -67,12 +67,13 @@ class Phrases:
             label=label, value=self._words.value(field.name, values[field.name], values)
         )
 
-    def repeated(self, found: Repeat, name: str, view: View) -> str:
-        """The event's amount, which an entity had before."""
+    def repeated(self, found: Repeat, name: str, view: View, met: Met) -> str:
+        """The event's amount, which an entity had before; `met`: what the main one's event then met."""
         shown = self._words.exposed(view.values)
         this, meeting = self._words.this(name), self._words.meeting(name, view.entities[name])
         text = TEXTS["repeated_there" if found.entity else "repeated"]
-        text = text.format(amount=shown, this=this, meeting=meeting, ago=self._words.ago(found.gap_s))
+        ago = self._words.ago(found.gap_s) + ("" if found.entity else self.beside(met))
+        text = text.format(amount=shown, this=this, meeting=meeting, ago=ago)
         return TEXTS["repeated_seldom"].format(text=text, events=number(rounded(max(found.one_of, 1.0))))
 
     def newcomers(self, found: Newcomers, name: str, value: str | None, met: str) -> str:
@@ -96,7 +97,7 @@ class Phrases:
     def beside(self, met: Met) -> str:
         """What an earlier event met: `, same device, new payee`; empty where nothing is known."""
         parts = {
-            "same": met.same,
+            "same": [name for name in met.same if name not in met.usual],
             "new": [name for name in met.other if name in met.new],
             "other": [name for name in met.other if name not in met.new],
         }
