@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.contacts import CONTACTS_MAX, NOTHING_MET, Contacts, Met, numbers_of
@@ -24,10 +25,10 @@ def test_the_same_another_and_a_new_one_are_told_apart() -> None:
     rows.entities[:-3, 0][rows.entities[:-3, 0] == key(1)] = key(2)
     rows = observed(rows)
     numbers = CONTACTS.numbered(rows)
-    assert CONTACTS.beside(numbers[-1], numbers[[-2, -3]]) == [
+    assert CONTACTS.beside(numbers[-1], numbers[[-2, -3]]) == (
         Met(same=("kind",), other=("shop",), new=("shop",)),
         Met(same=("shop", "kind"), new=("shop", "kind")),
-    ]
+    )
 
 
 def test_what_an_event_lacks_is_neither() -> None:
@@ -37,7 +38,7 @@ def test_what_an_event_lacks_is_neither() -> None:
     for now, then in ((-1, -2), (-2, -1)):
         met = CONTACTS.beside(numbers[now], numbers[[then]])[0]
         assert "shop" not in met.same + met.other
-    assert CONTACTS.beside(numbers[-1], np.zeros((1, CONTACTS.numbers))) == [NOTHING_MET]
+    assert CONTACTS.beside(numbers[-1], np.zeros((1, CONTACTS.numbers))) == (NOTHING_MET,)
 
 
 def test_what_is_hidden_is_not_named() -> None:
@@ -105,7 +106,19 @@ def test_the_latest_with_the_same_amount_says_what_it_met() -> None:
     nothing = np.zeros(3)
     amounts = np.array([5.0, 7.0, 7.0])
     past = History(nothing.astype(np.int64), nothing, amounts, nothing, 0.0, nothing.astype(np.int64))
-    assert past.met_with(7.0) == NOTHING_MET
-    past = past.with_beside([Met(("a",)), Met(("b",))])
-    assert past.met_with(7.0) == Met(("b",))
-    assert past.met_with(1.0) == NOTHING_MET
+    assert (past.beside, past.again) == ((), NOTHING_MET)
+
+    def beside(places: NDArray[np.intp]) -> tuple[Met, ...]:
+        return tuple(Met((str(place),)) for place in places.tolist())
+
+    assert past.with_beside(beside, 7.0, 1).again == Met(("1",))
+    assert past.with_beside(beside, 7.0, 2).beside == (Met(("0",)), Met(("1",)))
+    assert past.with_beside(beside, 1.0, 2).again == NOTHING_MET
+
+
+def test_of_an_amount_that_comes_again_categories_that_differ_are_told_too() -> None:
+    """A card payment, and then a reimbursement of the same amount from the same shop."""
+    met = Met(("shop",), ("kind",))
+    say = Sentences(SCHEMA).phrases
+    assert say.beside(met) == ", same shop"
+    assert say.beside(met, whole=True) == ", same shop, other kind"

@@ -64,7 +64,7 @@ class Contacts:
 
     def beside(
         self, now: NDArray[np.float64], then: NDArray[np.float64], usual: Collection[str] = ()
-    ) -> list[Met]:
+    ) -> tuple[Met, ...]:
         """What m earlier events met (m, numbers), beside an event (numbers,).
 
         `usual`: contacts of the event that are the main entity's usual ones.
@@ -75,7 +75,7 @@ class Contacts:
         differs = there & (own > 0) & ~same
         new = there & (others % 2 == 1)
         plain = same & np.array([name in usual for name in self._names], dtype=np.bool_)
-        return [Met(*map(self._named, of)) for of in zip(same, differs, new, plain, strict=True)]
+        return tuple(Met(*map(self._named, of)) for of in zip(same, differs, new, plain, strict=True))
 
     def _codes(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         whole = numbers.astype(np.int64)

@@ -19,7 +19,7 @@ from detector.core.alerts.amounts import on_side, sizes
 from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
 from detector.core.alerts.contacts import NOTHING_MET, Met
 from detector.core.alerts.known import EVENTS_MIN, OWN_HISTORY_MIN, TIMES_USUAL, Pace
-from detector.core.alerts.recent import ALERTED, HELD, History
+from detector.core.alerts.recent import ALERTED, HELD, Beside, History
 from detector.core.features import DAY_S
 
 UNUSUAL = 2.0  # score
@@ -58,8 +58,6 @@ class Earlier(NamedTuple):
         return {one.offset for one in self.told}
 
 
-Beside = Callable[[NDArray[np.intp]], Sequence[Met]]
-"""Says what the events at these places of a history met, beside the event that is told."""
 AnswerOf = Callable[[int], str | None]
 """Gives the answer to the alert at an offset, fraud or legitimate; None: there is none yet."""
 
@@ -158,7 +156,7 @@ def unusual_before(
     case: CaseBefore | None = None,
     answer_of: AnswerOf | None = None,
     amount: float = math.nan,
-    beside: Beside = lambda places: [NOTHING_MET] * len(places),
+    beside: Beside = lambda places: (NOTHING_MET,) * len(places),
 ) -> Earlier:
     """Find earlier unusual events.
 

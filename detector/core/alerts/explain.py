@@ -263,7 +263,7 @@ class _Description(NamedTuple):
             detail = self.say.number(field, shown.observed, of, values)
             exposed = group.numerics.start == self.layout.exposure
             if exposed and (again := repeat(self.layout, self.event)) is not None:
-                met = NOTHING_MET if self.history is None else self.history.met_with(shown.observed or 0.0)
+                met = NOTHING_MET if self.history is None else self.history.again
                 name = self.layout.entities[again.entity]
                 detail = self.say.phrases.repeated(again, name, self.view, met)
             elif self.say.is_usual(shown.observed, of):

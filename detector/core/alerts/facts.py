@@ -364,7 +364,7 @@ class Facts:
         if found is not None:
             name = self._layout.entities[found.entity]
             value, age_s, one_of = of.view.entities[name], short(found.gap_s), short(found.one_of)
-            detail = self._say.phrases.repeated(found, name, of.view, of.history.met_with(of.amount))
+            detail = self._say.phrases.repeated(found, name, of.view, of.history.again)
             values: Values = {"of": name, "value": value, "age_s": age_s, "one_of": one_of}
             yield Fact(code="repeated", values=values, detail=detail)
 

@@ -17,7 +17,7 @@ Rules
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numba
@@ -43,6 +43,10 @@ HISTORY_MAX = 1024
 STEPS_MAX = 16_384
 
 
+Beside = Callable[[NDArray[np.intp]], tuple[Met, ...]]
+"""Says what the events at these places of a history met, beside the event that is told."""
+
+
 class History(NamedTuple):
     """Earlier events of one entity, newest first; m rows."""
 
@@ -54,6 +58,7 @@ class History(NamedTuple):
     fates: NDArray[np.int64]  # (m,) HELD, ALERTED, or 0
     met: NDArray[np.float64] = np.zeros((0, 0))  # (m, numbers) what they met: see `contacts.py`
     beside: tuple[Met, ...] = ()  # of the latest, what they met beside the event that is told; empty: unknown
+    again: Met = NOTHING_MET  # the same of the latest one with the amount of that event
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -63,16 +68,15 @@ class History(NamedTuple):
         first = slice(0, count)
         offsets, times, fates = self.offsets[first], self.times[first], self.fates[first]
         amounts, scores, met = self.amounts[first], self.scores[first], self.met[first]
-        return History(offsets, times, amounts, scores, self.since, fates, met, self.beside[first])
+        return History(
+            offsets, times, amounts, scores, self.since, fates, met, self.beside[first], self.again
+        )
 
-    def met_with(self, amount: float) -> Met:
-        """What the latest event with the same amount met; nothing if that is not known."""
-        places = np.flatnonzero(self.amounts[: len(self.beside)] == amount)
-        return self.beside[places[0]] if len(places) else NOTHING_MET
-
-    def with_beside(self, beside: Sequence[Met]) -> History:
-        """The same, and what the latest met beside the event that is told."""
-        return History(**{**self._asdict(), "beside": tuple(beside)})
+    def with_beside(self, beside: Beside, amount: float, count: int) -> History:
+        """The same, and what so many of the latest met beside an event of this amount."""
+        again = beside(np.flatnonzero(self.amounts == amount)[:1])
+        latest = beside(np.arange(min(len(self), count)))
+        return History(**{**self._asdict(), "beside": latest, "again": (*again, NOTHING_MET)[0]})
 
     def without_amounts(self) -> History:
         """The same with all amounts missing: alerts may not show them."""

@@ -104,10 +104,10 @@ class Telling:
         usual = {one.name for one in met(scorer.layout, row) if one.share >= USUAL_SHARE}
         own = self._contacts.numbered(row)[0]
 
-        def beside(places: NDArray[np.intp]) -> list[Met]:
-            return self._contacts.beside(own, history.met[places], usual) if key else []
+        def beside(places: NDArray[np.intp]) -> tuple[Met, ...]:
+            return self._contacts.beside(own, history.met[places], usual) if key else ()
 
-        history = history.with_beside(beside(np.arange(min(len(history), RECENT_SHOWN))))
+        history = history.with_beside(beside, amount, RECENT_SHOWN)
         return Evidence(
             event=row,
             view=view,

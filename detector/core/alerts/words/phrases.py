@@ -72,7 +72,7 @@ class Phrases:
         shown = self._words.exposed(view.values)
         this, meeting = self._words.this(name), self._words.meeting(name, view.entities[name])
         text = TEXTS["repeated_there" if found.entity else "repeated"]
-        ago = self._words.ago(found.gap_s) + ("" if found.entity else self.beside(met))
+        ago = self._words.ago(found.gap_s) + ("" if found.entity else self.beside(met, whole=True))
         text = text.format(amount=shown, this=this, meeting=meeting, ago=ago)
         return TEXTS["repeated_seldom"].format(text=text, events=number(rounded(max(found.one_of, 1.0))))
 
@@ -94,8 +94,11 @@ class Phrases:
             text=text, duration=words.duration(found.window_s / found.usual)
         )
 
-    def beside(self, met: Met) -> str:
-        """What an earlier event met: `, same device, new payee`; empty where nothing is known."""
+    def beside(self, met: Met, *, whole: bool = False) -> str:
+        """What an earlier event met: `, same device, new payee`; empty where nothing is known.
+
+        `whole`: also categories that differ.
+        """
         parts = {
             "same": [name for name in met.same if name not in met.usual],
             "new": [name for name in met.other if name in met.new],
@@ -103,7 +106,8 @@ class Phrases:
         }
         found = ""
         for which, names in parts.items():
-            nouns = [self._words.noun(name) for name in names if name in self._words.things]
+            all_ = whole and which != "same"
+            nouns = [self._words.noun(name) for name in names if all_ or name in self._words.things]
             found += TEXTS[f"beside_{which}"].format(nouns=listed(nouns)) if nouns else ""
         return found
 
