@@ -84,6 +84,15 @@ def test_a_debit_is_compared_with_debits_and_not_with_the_salary() -> None:
     assert "small_then_large" not in facts(rows, refund, -900.0)
 
 
+def test_a_side_without_a_history_has_no_usual_sum() -> None:
+    """An alert of a first redemption said: usually 12 events a day, about 0.00 in all."""
+    window = facts(known_card(40.0), history((60.0, -900.0), (120.0, -900.0), (DAY_S, 40.0)), -900.0)[
+        "window"
+    ]
+    assert window.values["usual_sum"] is None
+    assert window.detail.endswith("this card usually has 10 events a day")
+
+
 def test_what_is_usual_of_debits_beside_credits_is_that_of_debits() -> None:
     past = history(SALARY, *((3600.0 * n, -10.0 * n) for n in range(1, 12)))
     own = Pace(1.0, 1e-4, 50.0, 90 * DAY_S)

@@ -142,6 +142,8 @@ def test_other_entities_are_named_with_whether_they_are_known() -> None:
     assert told(usual) == f"shop {value} (the usual one of this card, known for 3 months)"
     own = f"shop {value} (the usual one of this card, known for 3 months, used by few others)"
     assert told(usual._replace(others=2.0)) == own
+    own = f"shop {value} (known to this card for 3 months, used by few others)"  # an invented shop, perhaps
+    assert told(met()._replace(others=2.0)) == own
     assert summed([VALUE])["with"] is None
 
 

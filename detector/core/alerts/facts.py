@@ -339,7 +339,7 @@ class Facts:
         typical = float(self._units.restore(middle)[0, numeric])
         (least, most), middling = sizes((low, high), of.amount), sizes((typical, typical), of.amount)[1]
         found = count * (0.3 * least + 0.4 * middling + 0.3 * most)
-        return None if math.isnan(found) else found
+        return found if found > 0.0 else None  # nothing is known of this side
 
     def _speeds(self, of: Evidence) -> Iterator[Fact]:
         for point, place in enumerate(self._layout.points):

@@ -247,7 +247,7 @@ TEXTS = {
     "sign_several_new": "several things at once that are new to {this}",
     "sign_many": "far more events of {this} than usual",
     "sign_large": "an amount far above the usual",
-    "sign_large_both": "an amount far above the usual, also for such events",
+    "sign_large_both": "an amount far above the usual even for such events",
     "sign_large_there": "far above the usual amounts of such events",
     "sign_again": "further unusual events in its case",
     "as_usual_for": "usual for {this}: {things}",

@@ -109,7 +109,7 @@ class Headlines:
         most = one.share >= USUAL_SHARE
         known = self._words.duration(contact.age_s)
         text = TEXTS["met_most" if most else "met_known"].format(this=this, known=known)
-        return text if shared or not most else TEXTS["met_own"].format(known=text)
+        return text if shared else TEXTS["met_own"].format(known=text)
 
     def part(self, code: str, field: str, of: str | None) -> str:
         """What carries a part of the score: `the amount`."""
