@@ -109,8 +109,9 @@ def shown(message: Message) -> Iterator[str]:
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         yield from ("", "before")
-        for time, amount, met, rare in rows:
-            yield f"  {time:<{widths[0]}}  {amount:>{widths[1]}}  {met:<{widths[2]}}  {rare}".rstrip()
+        for when, amount, met, rare in rows:
+            beside = f"  {met:<{widths[2]}}" if widths[2] else ""
+            yield f"  {when:<{widths[0]}}  {amount:>{widths[1]}}{beside}  {rare}".rstrip()
     event = message.body.get("event")
     if isinstance(event, dict):
         width = max(map(len, map(line, event)), default=0)

@@ -305,6 +305,22 @@ def test_events_before_are_shown_with_what_became_of_them_and_how_unusual_they_w
     ]
 
 
+def test_events_before_are_shown_with_what_they_met() -> None:
+    one = {"amount": 5.0, "score": 1.0, "case": "none"}
+    recent = [
+        {**one, "time": "2026-01-04T08:12:09Z", "same": ["shop", "channel"], "new": ["shop"]},
+        {**one, "time": "2026-01-04T08:10:09Z", "same": ["channel"], "new": ["city"]},
+        {**one, "time": "2026-01-04T08:00:09Z", "same": ["channel"], "new": []},
+    ]
+    entities = {"card": "c1", "shop": "A"}
+    lines = list(shown(message(recent=recent, entities=entities, event_time="2026-01-04T09:00:00Z")))
+    assert lines[lines.index("before") + 1 :] == [
+        "  2026-01-04T08:12:09Z  5.00  same shop; new shop",
+        "  2026-01-04T08:10:09Z  5.00  new city",
+        "  2026-01-04T08:00:09Z  5.00",
+    ]
+
+
 def test_without_a_summary_it_says_its_facts_and_reasons_once() -> None:
     body = {
         "facts": [{"code": "since_last", "detail": "2 hours after the last event of this card"}],

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from detector.console.views import Alert, CaseView
 from detector.console.web.drawing import NODES_MAX, Point, expected_range, graph, timeline
-from detector.console.web.evidence import known_frauds
+from detector.console.web.evidence import events, known_frauds
 from detector.core.codes import FACTS
 
 numbers = st.floats(allow_nan=True, allow_infinity=True)
@@ -87,3 +87,19 @@ def test_known_frauds_are_confirmed_ones() -> None:
     facts = [{"code": code, "detail": f"of {code}"} for code in FACTS]
     view = SimpleNamespace(alerts=[Alert(id="t-0-1", published_s=0.0, body={"facts": facts})])
     assert known_frauds(cast(CaseView, view)) == ["of frauds_there", "of near_fraud"]
+
+
+def test_earlier_events_say_what_they_met_beside_the_newest_alert() -> None:
+    def alert(offset: int, *recent: dict[str, object]) -> Alert:
+        source, score = {"partition": 0, "offset": offset}, {"raw": 3.0}
+        body = {"source": source, "score": score, "entities": {"card": "c", "shop": "s"}, "recent": recent}
+        return Alert(id=f"t-0-{offset}", published_s=float(offset), body=body)
+
+    then = {"offset": 3, "time": "2026-01-04T08:12:09Z", "amount": 1.0, "score": 1.0}
+    older = alert(5, {**then, "same": [], "new": ["shop"]})
+    newest = alert(9, {**then, "same": ["shop", "channel"], "new": ["shop"]})
+    found = {
+        one.offset: one.met
+        for one in events(cast(CaseView, SimpleNamespace(alerts=[newest, older], updates=[])))
+    }
+    assert found == {9: "", 5: "", 3: "same shop; new shop"}
