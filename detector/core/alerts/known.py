@@ -372,16 +372,15 @@ def _ends(
         seen = weight * np.float64(context[starts[3] + j])
         if not seen >= OWN_HISTORY_MIN:
             continue
-        own_mean = np.float64(context[starts[0] + j])
-        mean = own_mean + shift[j]  # which may be a little below 0 where all were 0
+        mean = np.float64(context[starts[0] + j])
+        if (mean + shift[j] >= 0.0) == (mean >= 0.0):  # what became of others brings nobody below 0
+            mean += shift[j]
         for side in range(2):
             own, every = np.float64(context[starts[2 - side] + j]), np.float64(variances[1 - side, j])
             variance = (seen * own + PRIOR_WEIGHT * every) / (seen + PRIOR_WEIGHT)
             ends[side, j] = mean + (Z if side else -Z) * math.sqrt(variance)
-        if (
-            max(own_mean, mean) >= 0.0
-            or np.float64(means[j]) - Z * math.sqrt(np.float64(variances[1, j])) >= 0.0
-        ):
+        least = np.float64(means[j]) - Z * math.sqrt(np.float64(variances[1, j]))
+        if ends[1, j] >= 0.0 and (mean >= 0.0 or least >= 0.0):
             ends[0, j] = max(ends[0, j], 0.0)
 
 
