@@ -9,7 +9,7 @@ Of two things one code is the same by chance in 1 of 8 million comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple
 
 import numpy as np
@@ -44,6 +44,8 @@ class Contacts:
         hidden = {field.name for field in categories if not field.echo}
         self._names = names[:CONTACTS_MAX]
         self._told = [name not in hidden for name in self._names]
+        self._bits = 1 << np.arange(len(self._names), dtype=np.int64)
+        self._by_mask: dict[int, tuple[str, ...]] = {}  # 256 at most
         columns = range(1, 1 + len(self._names))
         self._gaps = np.array([layout.kind_of(0, column).gap for column in columns], dtype=np.intp)
 
@@ -75,7 +77,8 @@ class Contacts:
         differs = there & (own > 0) & ~same
         new = there & (others % 2 == 1)
         plain = same & np.array([name in usual for name in self._names], dtype=np.bool_)
-        return tuple(Met(*map(self._named, of)) for of in zip(same, differs, new, plain, strict=True))
+        masks = np.stack((same, differs, new, plain)) @ self._bits
+        return tuple(Met(*map(self._named, of)) for of in masks.T.tolist())
 
     def _codes(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         whole = numbers.astype(np.int64)
@@ -83,9 +86,13 @@ class Contacts:
         codes = codes.reshape(len(whole), PER_NUMBER * whole.shape[1])
         return codes[:, : len(self._names)]
 
-    def _named(self, which: NDArray[np.bool_]) -> tuple[str, ...]:
-        told: Sequence[bool] = which.tolist()
-        return tuple(n for n, yes, shown in zip(self._names, told, self._told, strict=True) if yes and shown)
+    def _named(self, mask: int) -> tuple[str, ...]:
+        """Names of the contacts with these bits, but hidden ones."""
+        if mask not in self._by_mask:
+            self._by_mask[mask] = tuple(
+                n for bit, n in enumerate(self._names) if mask >> bit & 1 and self._told[bit]
+            )
+        return self._by_mask[mask]
 
 
 def numbers_of(contacts: int) -> int:

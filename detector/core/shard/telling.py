@@ -105,7 +105,7 @@ class Telling:
         own = self._contacts.numbered(row)[0]
 
         def beside(places: NDArray[np.intp]) -> tuple[Met, ...]:
-            return self._contacts.beside(own, history.met[places], usual) if key else ()
+            return self._contacts.beside(own, history.met[places], usual) if key and len(places) else ()
 
         history = history.with_beside(beside, amount, RECENT_SHOWN)
         return Evidence(
