@@ -116,8 +116,8 @@ class KeyTable:
     def read_ahead(self, keys: NDArray[np.uint64]) -> None:
         """Bring the rows of these keys (n,) near the processor, before a kernel takes them one after another.
 
-        A kernel waits for each row before it asks for the next one; here all are asked for at once. A table of
-        5,000 keys then takes .8 of the time, one of 300,000 keys .7.
+        A kernel waits for each row before it asks for the next one; here all are asked for at once. A table
+        of 5,000 keys then takes .8 of the time, one of 300,000 keys .7.
         """
         _read(self._keys, self._times, self._stats, self._count, keys)
 
