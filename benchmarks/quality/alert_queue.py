@@ -30,7 +30,7 @@ from detector.core.alerts.severity import SEVERITIES
 from detector.core.events import read_time
 from detector.ports import Commit
 from detector.shell import logs
-from detector.wiring import Replay, replay
+from detector.wiring.file_replay import Replay, replay
 
 FIRST = 20  # alerts of a day that somebody reads
 WEEK_S = 7 * DAY_S

@@ -30,12 +30,12 @@ import yaml
 from benchmarks.embedding.runs import seeds_of
 from benchmarks.quality.inputs import Scores, read_scores
 from benchmarks.quality.metrics import BoolArray, FloatArray, average_precision
-from detector import wiring
 from detector.config.load import load_mapping
 from detector.demo import simulation
 from detector.demo.simulation.cards import ATTRIBUTES
 from detector.fairness.rates import rates
 from detector.testing import MemoryLog
+from detector.wiring.file_replay import Replay, replay
 
 PRESET = Path(__file__).parents[2] / "configs" / "simulate.yaml"
 TELLING = "segment"  # the constant field by which customers are of group B
@@ -97,8 +97,8 @@ def config(kept_out: tuple[str, ...], per_segment: str | None = None) -> Mapping
 def scores_of(stream: Written, stated: Mapping[str, Any], folder: Path) -> Scores:
     """Scores and alerts by a configuration."""
     scores = folder / "scores.csv"
-    plan = wiring.Replay(events=stream.events, scores=scores)
-    wiring.replay(load_mapping(stated, "mitigation"), {}, plan, MemoryLog(), lambda _: None)
+    plan = Replay(events=stream.events, scores=scores)
+    replay(load_mapping(stated, "mitigation"), {}, plan, MemoryLog(), lambda _: None)
     return read_scores(scores)
 
 

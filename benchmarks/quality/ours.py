@@ -17,7 +17,7 @@ from benchmarks.quality.metrics import BoolArray, FloatArray
 from benchmarks.quality.streams import Facts, Stream
 from detector.core.model.calibration import Calibration
 from detector.shell import logs
-from detector.wiring import Replay, replay
+from detector.wiring.file_replay import Replay, replay
 
 ACCEPTED_SCORE = 2.0  # quantile .99
 

@@ -44,7 +44,7 @@ from detector.core.records import Record
 from detector.demo import simulation
 from detector.demo.simulation.cards import ATTRIBUTES
 from detector.errors import ConfigError
-from detector.wiring import entity_key
+from detector.wiring.common import entity_key
 
 PRESETS = Path(__file__).parents[2] / "configs"
 LABELS = ("labels", "frauds")

@@ -22,7 +22,7 @@ from statistics import median
 from detector.config.load import load
 from detector.ports import Commit
 from detector.shell import logs
-from detector.wiring import Replay, replay
+from detector.wiring.file_replay import Replay, replay
 
 CONFIG = Path(__file__).parents[2] / "configs" / "handbook.yaml"
 BOUNDS = ("model.features.entities_max=16384", "model.features.pairs_max=131072")

@@ -56,7 +56,7 @@ from detector.shell.background import BackgroundThread
 from detector.shell.clock import SystemClock
 from detector.shell.runner.loop import Runner
 from detector.testing import FakeClock, MemoryBroker, MemoryLog, MemoryStore, MemoryStream
-from detector.wiring import entity_key
+from detector.wiring.common import entity_key
 from tests.kafka.broker import KafkaBroker
 from tests.kafka.distribution import KafkaUnavailable, distribution, java
 

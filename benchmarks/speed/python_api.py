@@ -3,11 +3,11 @@
     python -m benchmarks.speed.python_api
     python -m benchmarks.speed.python_api --events 100000 --rounds 3
 
-Simulated cards, in turn: a JSON lines file and a Parquet file by `detector.wiring.replay` (scores to a file,
-as the command does), and a pandas and a polars frame by `Detector.replay`. Before that each runs once over a
-tenth. Time is the process's CPU time, all threads; start-up is not in it. The ratio is that of medians, below
-1 where the frame is faster. The outputs of all must be equal, or the program ends with an error.
-"""
+Simulated cards, in turn: a JSON lines file and a Parquet file by `detector.wiring.file_replay` (scores to a
+file, as the command does), and a pandas and a polars frame by `Detector.replay`. Before that each runs once
+over a tenth. Time is the process's CPU time, all threads; start-up is not in it. The ratio is that of
+medians, below 1 where the frame is faster. The outputs of all must be equal, or the program ends with an
+error."""
 
 from __future__ import annotations
 
@@ -26,19 +26,18 @@ import pandas
 import polars
 
 from benchmarks.speed.common import about, show
-from detector import Detector, wiring
+from detector import Detector
 from detector.config.load import load
 from detector.demo import simulation
 from detector.testing import MemoryLog
+from detector.wiring.file_replay import Replay, replay
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulate.yaml"
 
 
 def by_command(events: Path) -> list[float]:
     scores = events.with_suffix(".csv")
-    wiring.replay(
-        load(CONFIG), {}, wiring.Replay(events=events, scores=scores), MemoryLog(), lambda size: None
-    )
+    replay(load(CONFIG), {}, Replay(events=events, scores=scores), MemoryLog(), lambda size: None)
     return [float(line.split(",")[2]) for line in scores.read_text().splitlines()[1:]]
 
 

@@ -59,11 +59,11 @@ def tail(
     set_: Overrides = None,
 ) -> None:
     """Show the last alerts and case updates, a line each, and new ones as they come."""
-    from detector import wiring
+    from detector.wiring.alerts import read_alerts
 
     newest: deque[Message] = deque(maxlen=last)
     reading = True
-    for batch in wiring.read_alerts(load_config(config, set_), os.environ, follow=follow):
+    for batch in read_alerts(load_config(config, set_), os.environ, follow=follow):
         chosen = list(_chosen(batch, severity, entity))
         newest.extend(chosen)
         if reading and not batch:
@@ -81,10 +81,10 @@ def show(
     set_: Overrides = None,
 ) -> None:
     """Show one alert: who, how much, why, and what is known about it."""
-    from detector import wiring
     from detector.notify.texts import line
+    from detector.wiring.alerts import read_alerts
 
-    read = wiring.read_alerts(load_config(config, set_), os.environ, updates=False)
+    read = read_alerts(load_config(config, set_), os.environ, updates=False)
     for message in chain.from_iterable(read):
         if message.id != alert:
             continue
@@ -130,14 +130,14 @@ def export(
     set_: Overrides = None,
 ) -> None:
     """Write alerts to a file: for spreadsheets as CSV, whole as JSON lines."""
-    from detector import wiring
+    from detector.wiring.alerts import read_alerts
 
     settings = load_config(config, set_)
     check_writable("--out", file)
     kinds = [suffix for suffix in file.suffixes[-2:] if suffix != ".gz"]
     if not kinds or kinds[-1] not in (".csv", ".jsonl"):
         raise wrong("--out", str(file), "a file whose name ends in .csv or .jsonl, perhaps with .gz")
-    read = wiring.read_alerts(settings, os.environ, since_s=read_since("--since", since), updates=False)
+    read = read_alerts(settings, os.environ, since_s=read_since("--since", since), updates=False)
     messages, count = _chosen(chain.from_iterable(read), severity, entity), 0
     with creating("--out", file) as stream:
         if kinds[-1] == ".csv":

@@ -24,12 +24,12 @@ from detector.cli.common import (
 
 def list_(config: ConfigPath, set_: Overrides = None) -> None:
     """List the group's checkpoints, oldest first."""
-    from detector import wiring
+    from detector.wiring.checkpoints import checkpoints_place, list_checkpoints
 
     settings = load_config(config, set_)
-    listed = wiring.list_checkpoints(settings)
+    listed = list_checkpoints(settings)
     if not listed:
-        out.print(f"nothing under {wiring.checkpoints_place(settings)}", markup=False, highlight=False)
+        out.print(f"nothing under {checkpoints_place(settings)}", markup=False, highlight=False)
         return
     row = "{:>9} {:>15} {:>15}  {:12}  {}"
     out.print(row.format("partition", "position", "bytes", "model", "name"), highlight=False)
@@ -54,9 +54,9 @@ def show(
     set_: Overrides = None,
 ) -> None:
     """Show one checkpoint: its position, its versions and the arrays in it."""
-    from detector import wiring
+    from detector.wiring.checkpoints import show_checkpoint
 
-    out.print_json(json.dumps(wiring.show_checkpoint(load_config(config, set_), name)))
+    out.print_json(json.dumps(show_checkpoint(load_config(config, set_), name)))
 
 
 def rollback(
@@ -74,14 +74,14 @@ def rollback(
     The committed offset stays: no event is scored again. What the model has
     learned since then is lost.
     """
-    from detector import wiring
+    from detector.wiring.audit import roll_back
 
     settings = load_config(config, set_)
     if not yes:
         group, chosen = settings.kafka.group_id, to or "the checkpoint before the newest"
         question = f"Group {group}, partition {partition}: forget what was learned since {chosen}?"
         typer.confirm(question, abort=True, err=True)
-    taken = wiring.roll_back(settings, os.environ, partition, to)
+    taken = roll_back(settings, os.environ, partition, to)
     out.print(f"partition {partition} continues with {taken}", markup=False, highlight=False)
 
 
@@ -99,14 +99,14 @@ def begin(
     them is scored. What the group has learned is lost, but for a model
     file of `checkpoint export`.
     """
-    from detector import wiring
+    from detector.wiring import audit
 
     settings = load_config(config, set_)
     group = settings.kafka.group_id
     if not yes:
         question = f"Group {group}: begin with new models at the committed offsets?"
         typer.confirm(question, abort=True, err=True)
-    begun = wiring.begin(settings, os.environ, warm_start_of(warm_start, encoder_only))
+    begun = audit.begin(settings, os.environ, warm_start_of(warm_start, encoder_only))
     which = "a new model" if warm_start is None else f"the model of {warm_start}"
     for partition, offset in begun.items():
         out.print(f"partition {partition} begins at {offset} with {which}", markup=False, highlight=False)
@@ -127,9 +127,9 @@ def export(
     Profiles, budget, cases and labels are left out. The file holds real
     events, without ids: protect it like a checkpoint.
     """
-    from detector import wiring
+    from detector.wiring import checkpoints
 
-    name, data = wiring.export(load_config(config, set_), partition)
+    name, data = checkpoints.export(load_config(config, set_), partition)
     with creating("--out", out_) as file:
         file.write(data)
     err.print(f"{len(data):,} bytes of checkpoint {name}")

@@ -25,7 +25,7 @@ from detector.config.tree.base import to_seconds
 from detector.errors import ConfigError, Problem
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
-    from detector.wiring import ModelFile
+    from detector.wiring.common import ModelFile
 
 WRITABLE = "a file in an existing folder with write permission"
 NEW = "a file that does not exist yet: nothing is overwritten"
@@ -93,11 +93,11 @@ EncoderOnly = Annotated[
 
 def warm_start_of(file: Path | None, encoder_only: bool) -> ModelFile | None:
     """The model that new partitions begin with; None: nothing."""
-    from detector import wiring
+    from detector.wiring.common import ModelFile
 
     if file is None and encoder_only:
         raise wrong("--encoder-only", "no --warm-start", "a model file there")
-    return None if file is None else wiring.ModelFile(file, encoder_only)
+    return None if file is None else ModelFile(file, encoder_only)
 
 
 def load_config(path: Path, overrides: list[str] | None) -> Config:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from detector.cli import asking
 from detector.cli.common import (
     EVENTS_HELP,
     NEW,
@@ -71,9 +70,9 @@ def init_config(
     On a terminal it shows its choices first and takes corrections. It ends
     with a trial: 1,000 events are run through what it wrote.
     """
-    from detector import wiring
     from detector.config.infer import Sample, Wishes, render
     from detector.shell.files import LineReader, Source, describe
+    from detector.wiring.first_config import TRIAL_EVENTS_MAX, open_envelope
 
     check_readable(events)
     for option, path in (("--out", out_), ("--labels-out", labels_out)):
@@ -94,7 +93,7 @@ def init_config(
         first: list[bytes] = []
         # Closed at the end: with it goes what was kept of a pipe, and labels are read from the beginning.
         reader = opened.enter_context(closing(LineReader(source)))
-        sample = Sample(_kept(reader, first, wiring.TRIAL_EVENTS_MAX), wiring.open_envelope)
+        sample = Sample(_kept(reader, first, TRIAL_EVENTS_MAX), open_envelope)
         inference = _decided(sample, wishes, ask=not yes and events != "-")
         text = render(inference)
         config = load_text(text, "the inferred configuration")
@@ -119,6 +118,7 @@ def _next(config: Path, events: str, more: str) -> str:
 
 def _decided(sample: Sample, wishes: Wishes, *, ask: bool) -> Inference:
     """Decide, on a terminal with the person's corrections."""
+    from detector.cli import asking
     from detector.config.infer import decide
 
     if ask and sys.stdin is not None and sys.stdin.isatty() and err.is_terminal:
@@ -155,14 +155,14 @@ def _seconds(option: str, text: str) -> float:
 
 def _write_labels(config: Config, inference: Inference, source: Source, delay_s: float, path: Path) -> bool:
     """Write feedback. Returns whether there are labels to write."""
-    from detector import wiring
+    from detector.wiring.first_config import write_labels
 
     sure = [label for label in inference.labels if label.sure]
     if not sure:
         err.print(f"no field with labels was found, so {path} is not written: name the field by --label")
         return False
     with creating("--labels-out", path) as file:
-        counted = wiring.write_labels(config, sure, source, delay_s, file)
+        counted = write_labels(config, sure, source, delay_s, file)
     names = ", ".join(label.path for label in sure)
     err.print(
         f"{counted['labels']:,} labels of {counted['events']:,} events written to {path}, from {names}; "
@@ -173,12 +173,13 @@ def _write_labels(config: Config, inference: Inference, source: Source, delay_s:
 
 def _try_out(config: Config, lines: list[bytes]) -> None:
     """Run the first events through the configuration and say what became of them."""
-    from detector import wiring
     from detector.shell import logs
+    from detector.wiring.compiling import COMPILING, watching_compilation
+    from detector.wiring.first_config import try_out
 
     logs.configure("error", config.log.format)
-    with wiring.watching_compilation(lambda: err.print(wiring.COMPILING)):
-        trial = wiring.try_out(config, lines, logs.get_logger("detector"))
+    with watching_compilation(lambda: err.print(COMPILING)):
+        trial = try_out(config, lines, logs.get_logger("detector"))
     rejected = sum(trial.rejected.values())
     alerts = counted(trial.alerts, "alert")
     if trial.events < trial.warm_up:

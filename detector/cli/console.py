@@ -44,11 +44,11 @@ def console(
     """
     if context.invoked_subcommand is not None:
         return
-    from detector import wiring
+    from detector.wiring.console import console as serve
 
     if config is None:
         raise wrong("--config", "nothing", "a configuration file")
-    wiring.console(load_config(config, set_), os.environ, replay)
+    serve(load_config(config, set_), os.environ, replay)
 
 
 def token(
@@ -64,7 +64,7 @@ def token(
     An earlier token of the name ends, with its log-ins. To take somebody's token away, delete their line in
     the file console.tokens.
     """
-    from detector import wiring
+    from detector.wiring.console import console_token
 
-    made = wiring.console_token(load_config(config, set_), name, role.value)
+    made = console_token(load_config(config, set_), name, role.value)
     out.print(made, markup=False, highlight=False)

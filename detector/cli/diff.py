@@ -15,7 +15,7 @@ from rich.text import Text
 from detector.cli.common import load_config, out, read_since, wrong
 
 if TYPE_CHECKING:
-    from detector.wiring import Diff, Run, RunAlert
+    from detector.wiring.diff import Diff, Run, RunAlert
 
 Given = Annotated[
     Path,
@@ -49,7 +49,7 @@ def diff(
     its shadow, whose topics are read. With scores it says why a side gave no
     alert.
     """
-    from detector import wiring
+    from detector.wiring.diff import main_reasons, why
 
     found = _found(a, b, since)
     if json_:
@@ -68,25 +68,25 @@ def diff(
     )
     for name, other, alerts, side in (("A", "B", found.only_a, found.b), ("B", "A", found.only_b, found.a)):
         out.print(f"only in {name}: {len(alerts):,}", highlight=False)
-        _counts(f"  in {other} ", wiring.why(alerts, side))
-        _counts("  mainly for ", wiring.main_reasons(alerts))
+        _counts(f"  in {other} ", why(alerts, side))
+        _counts("  mainly for ", main_reasons(alerts))
         if alerts and show:
             out.print(_table(alerts[:show], side))
 
 
 def _found(a: Path, b: Path, since: str | None) -> Diff:
-    from detector import wiring
+    from detector.wiring.diff_sides import diff_files, diff_topics
 
     live = [path.is_file() and path.suffix in (".yaml", ".yml") for path in (a, b)]
     if all(live):
         configs = load_config(a, None), load_config(b, None)
-        return wiring.diff_topics(*configs, os.environ, read_since("--since", since))
+        return diff_topics(*configs, os.environ, read_since("--since", since))
     if any(live):
         odd = live.index(False)
         raise wrong("AB"[odd], str((a, b)[odd]), f"a configuration, as {'AB'[1 - odd]} is one")
     if since is not None:
         raise wrong("--since", since, "two configurations: files are compared as a whole")
-    return wiring.diff_files(a, b)
+    return diff_files(a, b)
 
 
 def _counts(before: str, counts: Counter[str]) -> None:
@@ -114,7 +114,7 @@ def _table(alerts: list[RunAlert], other: Run) -> Table:
 
 
 def _json(found: Diff) -> dict[str, Any]:
-    from detector import wiring
+    from detector.wiring.diff import why
 
     def one_side(alerts: list[RunAlert], own: Run, other: Run) -> dict[str, Any]:
         return {
@@ -129,7 +129,7 @@ def _json(found: Diff) -> dict[str, Any]:
                 }
                 for alert in alerts
             ],
-            "there": dict(wiring.why(alerts, other)),
+            "there": dict(why(alerts, other)),
         }
 
     return {

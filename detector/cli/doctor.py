@@ -38,10 +38,10 @@ def doctor(
     Exit code 0: no error, perhaps warnings. 2: configuration, credentials or permissions. 3: something else
     that a person must resolve.
     """
-    from detector import wiring
+    from detector.wiring.doctor import diagnose, exit_code
 
-    findings = wiring.diagnose(load_config(config, set_), os.environ, mend=mend)
-    code = wiring.exit_code(findings)
+    findings = diagnose(load_config(config, set_), os.environ, mend=mend)
+    code = exit_code(findings)
     if as_json:
         report = {"exit_code": code, "findings": [asdict(finding) for finding in findings]}
         out.print(json.dumps(report, indent=2), markup=False, highlight=False, soft_wrap=True)

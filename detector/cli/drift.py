@@ -33,11 +33,12 @@ def report(
 
     The last 14 days by the hour, and the last window of events by bins.
     """
-    from detector import rendering, wiring
+    from detector import rendering
+    from detector.wiring.drift_report import drift_report
 
     settings = load_config(config, set_)
     start, end = read_span(from_, to)
-    found = wiring.drift_report(settings, folder=checkpoint_dir, start=start, end=end)
+    found = drift_report(settings, folder=checkpoint_dir, start=start, end=end)
     said = (
         f"partition {part['partition']}: {sentence}"
         for part in found["partitions"]

@@ -52,8 +52,8 @@ def map_(
     Clusters of normal events by size and age, alerts, confirmed frauds, one
     entity's path, and how far the picture can be trusted.
     """
-    from detector import wiring
     from detector.rendering import maps
+    from detector.wiring.embedding import MapWanted, draw_map
 
     settings = load_config(config, set_)
     if method not in maps.METHODS:
@@ -61,10 +61,10 @@ def map_(
     if output.suffix not in maps.FILES:
         raise wrong("--out", str(output), f"a name that ends in {', '.join(maps.FILES)}")
     start, end = read_span(from_, to)
-    drawn, source = wiring.draw_map(
+    drawn, source = draw_map(
         settings,
         os.environ,
-        wiring.MapWanted(
+        MapWanted(
             partition=partition,
             start=start,
             end=end,
@@ -109,7 +109,8 @@ def report(
     field moves, how well frauds are told, and what is wrong, by name. It is
     kept beside the checkpoint, as the report of the version that serves.
     """
-    from detector import rendering, wiring
+    from detector import rendering
+    from detector.wiring.embedding_reports import judge
 
     kinds = (".json",) if compare else (".html", ".json")
     if output is not None and output.suffix not in kinds:
@@ -119,7 +120,7 @@ def report(
     def said(sentence: str) -> None:
         err.print(sentence, markup=False, highlight=False)
 
-    found = wiring.judge(settings, os.environ, partition, compare or (), files, said)
+    found = judge(settings, os.environ, partition, compare or (), files, said)
     if compare:
         first, second = found
         lines, text = rendering.compared_lines(first, second), rendering.compared_json(first, second)

@@ -103,15 +103,15 @@ def send_records(settings: Config, records: list[dict[str, Any]], wait: float) -
     NeedsOperator
         One was not applied in that time.
     """
-    from detector import wiring
+    from detector.wiring.feedback import receipts, send_feedback
 
-    ids = wiring.send_feedback(settings, os.environ, records)
+    ids = send_feedback(settings, os.environ, records)
     if not wait:
         for id_ in ids:
             out.print(id_, markup=False, highlight=False)
         return
     applied = 0
-    for receipt in wiring.receipts(settings, os.environ, ids, wait):
+    for receipt in receipts(settings, os.environ, ids, wait):
         applied += receipt["status"] == "applied"
         said = f"{receipt['status']}, {receipt['outcome']}. {receipt['text']}"
         out.print(_plain(f"{receipt['feedback']['feedback_id']}: {said}"), markup=False, highlight=False)
@@ -184,11 +184,11 @@ def show_case(
 
 def _cases(config: Path, set_: list[str] | None, since: str | None, only: str | None = None) -> Cases:
     """Cases of the topics, or only one of them; older messages than `since` are not read."""
-    from detector import wiring
     from detector.notify.cases import fold
+    from detector.wiring.alerts import read_alerts
 
     since_s = time.time() - READ_S if since is None else read_since("--since", since)
-    read = chain.from_iterable(wiring.read_alerts(load_config(config, set_), os.environ, since_s=since_s))
+    read = chain.from_iterable(read_alerts(load_config(config, set_), os.environ, since_s=since_s))
     return fold(message for message in read if only in (None, message.case))
 
 

@@ -26,7 +26,7 @@ from detector.errors import NeedsOperator
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
     from detector.shell.auditor import Verified
-    from detector.wiring import ReplayFiles
+    from detector.wiring.audit import ReplayFiles
 
 PARTS_SHOWN = 10  # of a state that differs
 
@@ -70,17 +70,17 @@ def explain(
     Prints its alert, byte for byte as it was published. For an event without
     an alert, prints what an alert would have said, or why it was rejected.
     """
-    from detector import wiring
+    from detector.wiring.audit import auditing, check_partition
 
     settings = load_config(config, set_)
     if topic is not None and topic != settings.topics.transactions:
         raise wrong("--topic", topic, f"the configured topic, {settings.topics.transactions}")
     files = replay_files(events, feedback, checkpoint_dir)
     with (
-        wiring.auditing(settings, os.environ, files) as (auditor, archive),
+        auditing(settings, os.environ, files) as (auditor, archive),
         progress_bar("explain") as progress,
     ):
-        wiring.check_partition(partition, archive.partitions_count())
+        check_partition(partition, archive.partitions_count())
         explained = auditor.explain(partition, offset, progress)
     score = "" if explained.score is None else f", score {explained.score:.4f}"
     if explained.threshold is not None and explained.threshold < inf:
@@ -114,14 +114,14 @@ def verify(
     Exits with code 3 if a state differs. Reasons are another CPU, other
     library versions, or a bug.
     """
-    from detector import wiring
+    from detector.wiring.audit import auditing, check_partition
 
     settings = load_config(config, set_)
     files = replay_files(events, feedback, checkpoint_dir)
     different = []
-    with wiring.auditing(settings, os.environ, files) as (auditor, archive):
+    with auditing(settings, os.environ, files) as (auditor, archive):
         if partition is not None:
-            wiring.check_partition(partition, archive.partitions_count())
+            check_partition(partition, archive.partitions_count())
         for number in range(archive.partitions_count()) if partition is None else [partition]:
             if archive.committed(number) is None:
                 out.print(f"partition {number}: nothing is committed", highlight=False)
@@ -141,7 +141,7 @@ def verify(
 
 def replay_files(events: str | None, feedback: str | None, folder: Path | None) -> ReplayFiles | None:
     """The files of a replay, as the options name them; None: the topic is meant."""
-    from detector import wiring
+    from detector.wiring.audit import ReplayFiles
 
     if events is None and folder is None and feedback is None:
         return None
@@ -150,7 +150,7 @@ def replay_files(events: str | None, feedback: str | None, folder: Path | None) 
         raise wrong(missing, "nothing", "both --events and --checkpoint-dir of a replay")
     for file in (events, feedback):
         check_readable(file)
-    return wiring.ReplayFiles(events=events, feedback=feedback, folder=folder)
+    return ReplayFiles(events=events, feedback=feedback, folder=folder)
 
 
 def _verdict(verified: Verified) -> Iterator[str]:

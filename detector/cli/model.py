@@ -53,10 +53,11 @@ def list_(
     Which one serves, what it has learned from, and how it was judged when it
     was promoted.
     """
-    from detector import rendering, wiring
+    from detector import rendering
+    from detector.wiring.model import list_versions
 
     files = replay_files(events, feedback, checkpoint_dir)
-    listed = wiring.list_versions(load_config(config, set_), os.environ, partition, files)
+    listed = list_versions(load_config(config, set_), os.environ, partition, files)
     if json_:
         out.print_json(json.dumps([rendering.versions_json(*one) for one in listed]))
         return
@@ -96,14 +97,16 @@ def show(
     What it has learned from, how it was judged, what labels say of it now,
     known limits, configuration and checksums.
     """
-    from detector import rendering, wiring
+    from detector import rendering
+    from detector.shell.signature import sign
+    from detector.wiring.model import card_of
 
     if card is not None and card.suffix not in CARDS:
         raise wrong("--card", str(card), f"a name that ends in {' or '.join(CARDS)}")
     if key is not None and card is None:
         raise wrong("--key", str(key), "a card to sign: --card FILE")
     settings, files = load_config(config, set_), replay_files(events, feedback, checkpoint_dir)
-    made = wiring.card_of(settings, os.environ, partition, version, files)
+    made = card_of(settings, os.environ, partition, version, files)
     source = f"{settings.topics.transactions}-{partition}"
     as_json = card is not None and card.suffix == ".json"
     body = (rendering.card_json if as_json else rendering.card_markdown)(made, source).encode()
@@ -112,7 +115,7 @@ def show(
         return
     written = [(card, body)]
     if key is not None:
-        written.append((card.with_name(f"{card.name}.sig"), wiring.sign(body, key)))
+        written.append((card.with_name(f"{card.name}.sig"), sign(body, key)))
     for path, content in written:
         with creating("--card", path) as file:
             file.write(content)
@@ -181,7 +184,7 @@ def _ask(
     at: str | None,
     set_: list[str] | None,
 ) -> None:
-    from detector import wiring
+    from detector.wiring.model import commands, partitions_of
 
     if version is not None and partition is None:
         raise wrong("--partition", "nothing", "the partition of the version: each has its own")
@@ -189,15 +192,15 @@ def _ask(
     if to is None:
         if at is not None:
             raise wrong("--at", at, "nothing without --to: a running service follows at its next barrier")
-        partitions = wiring.partitions_of(settings, os.environ, partition)
-        records = wiring.commands(action, version, partitions)
+        partitions = partitions_of(settings, os.environ, partition)
+        records = commands(action, version, partitions)
         send_records(settings, [{**who, **record} for record in records], wait)
         return
     time = read_moment("--at", at)
     if time is None:
         raise wrong("--at", "nothing", "the event time from which on it counts")
     first = partition or 0
-    [record] = wiring.commands(action, version, range(first, first + 1))
+    [record] = commands(action, version, range(first, first + 1))
     line = json.dumps({**who, **record, "time": time})
     try:
         with to.open("a", encoding="utf-8") as file:

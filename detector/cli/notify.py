@@ -25,13 +25,14 @@ def notify(
     group for each of `notify.receivers`. Each message is delivered at least once and in order; a repeated
     one has the same id. Several such processes share the work. It stops at SIGTERM or SIGINT.
     """
-    from detector import wiring
+    from detector.wiring.notify import notify as deliver
+    from detector.wiring.notify import try_receivers
 
     settings = load_config(config, set_)
     if not test:
-        wiring.notify(settings, os.environ)
+        deliver(settings, os.environ)
         return
-    tried = wiring.try_receivers(settings, os.environ)
+    tried = try_receivers(settings, os.environ)
     for one in tried:
         out.print(f"{one.receiver}: {one.problem or 'delivered'}", markup=False, highlight=False)
     failed = [one.receiver for one in tried if one.problem]

@@ -42,8 +42,10 @@ def bias(
     Segments are the fields with `use: segment`, which no model sees. Reads the topics of scores, receipts and
     transactions, or the files of a replay.
     """
-    from detector import rendering, wiring
+    from detector import rendering
     from detector.fairness import sentences
+    from detector.wiring.bias import BiasFiles
+    from detector.wiring.bias import bias as compute
 
     settings = load_config(config, set_)
     replayed = replay_files(events, None, checkpoint_dir)
@@ -55,6 +57,6 @@ def bias(
         check_readable(given)
     files = None
     if replayed is not None and scores is not None:
-        files = wiring.BiasFiles(replay=replayed, scores=scores, receipts=receipts)
-    made = wiring.bias(settings, os.environ, files=files, since_s=read_since("--since", since))
+        files = BiasFiles(replay=replayed, scores=scores, receipts=receipts)
+    made = compute(settings, os.environ, files=files, since_s=read_since("--since", since))
     write_report(output, rendering.bias_page(made), made, sentences(made))

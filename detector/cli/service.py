@@ -36,7 +36,7 @@ from detector.errors import NeedsOperator, OperatorError, OutsideError
 from detector.kernel_cache import let_others_read
 
 if TYPE_CHECKING:  # loads numba: at run time only in the commands that need it
-    from detector.wiring import Replayed
+    from detector.wiring.file_replay import Replayed
 
 LogFormat = Literal["auto", "json", "console"]
 Feedback = Annotated[
@@ -77,8 +77,8 @@ def run(
     It stops at SIGTERM or SIGINT. At SIGHUP it reads its configuration again, and its log says what it took
     and what needs a restart. What ends it is a sentence; in a JSON log, a record with event fatal.
     """
-    from detector import wiring
     from detector.shell import logs
+    from detector.wiring import daemon
 
     logs.configure()
     log_format: LogFormat = "auto"
@@ -87,7 +87,7 @@ def run(
         log_format = settings.log.format
         logs.configure(format=log_format)
         start = warm_start_of(warm_start, encoder_only)
-        wiring.run(settings, os.environ, start, lambda: load_config(config, set_))
+        daemon.run(settings, os.environ, start, lambda: load_config(config, set_))
     except (OperatorError, OutsideError) as error:
         if not logs.writes_json(log_format):
             raise
@@ -105,9 +105,9 @@ def compile_() -> None:
     unless it was done before. The result is kept in the folder that NUMBA_CACHE_DIR names. An image names a
     copy of it in DETECTOR_KERNELS; then a service starts within seconds.
     """
-    from detector import wiring
+    from detector.wiring.compiling import compile_all
 
-    for done in wiring.compile_all():
+    for done in compile_all():
         err.print(f"compiled: {done}", highlight=False)
     let_others_read(os.environ)  # an image is built as root, and runs as somebody else
 
@@ -131,9 +131,9 @@ def replay(
     set_: Overrides = None,
 ) -> None:
     """Score a file of events, with the same code as the service."""
-    from detector import wiring
     from detector.shell import logs
     from detector.shell.files import Source, describe
+    from detector.wiring import compiling, file_replay
 
     if resume and checkpoint_dir is None:
         raise wrong("--resume", "no --checkpoint-dir", "the folder of the replay to continue")
@@ -145,7 +145,7 @@ def replay(
     source = Source(events)
     if note := describe(source):
         err.print(note)
-    plan = wiring.Replay(
+    plan = file_replay.Replay(
         events=source,
         feedback=feedback,
         partitions=partitions,
@@ -169,10 +169,10 @@ def replay(
             console=err,
             disable=not err.is_terminal,
         ) as bar,
-        wiring.watching_compilation(lambda: err.print(wiring.COMPILING)),
+        compiling.watching_compilation(lambda: err.print(compiling.COMPILING)),
     ):
         task = bar.add_task("replay", total=source.size_bytes)
-        replayed = wiring.replay(
+        replayed = file_replay.replay(
             settings,
             os.environ,
             plan,

@@ -18,7 +18,7 @@ from detector.cli.looking_back import Events, Feedback, Folder, replay_files
 
 if TYPE_CHECKING:  # loads numba
     from detector.core.shard.space import Neighbour
-    from detector.wiring import Similar
+    from detector.wiring.similar import Similar
 
 FILE_BYTES_MAX = 16 << 20
 _TITLES = {"normal": "normal behaviour", "frauds": "confirmed frauds", "recent": "recent events"}
@@ -71,8 +71,8 @@ def similar(
     Searches the embedding of the partition's newest checkpoint, beside a
     running service. Distances are between embeddings.
     """
-    from detector import wiring
     from detector.core.shard.space import AMONG
+    from detector.wiring import similar as search
 
     _check_named(event, alert, offset, file)
     settings = load_config(config, set_)
@@ -81,10 +81,10 @@ def similar(
     for one in among or ():
         if one not in AMONG:
             raise wrong("--among", one, ", ".join(AMONG))
-    found = wiring.similar(
+    found = search.similar(
         settings,
         os.environ,
-        wiring.Wanted(offset=offset, event_id=event, record=None if file is None else _read(file)),
+        search.Wanted(offset=offset, event_id=event, record=None if file is None else _read(file)),
         partition=partition,
         among=[kind for kind in AMONG if not among or kind in among],
         count=k,

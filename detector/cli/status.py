@@ -29,9 +29,9 @@ def status(
 
     Exit code 0: it is ready. 3: it is not, or nobody answers.
     """
-    from detector import wiring
+    from detector.wiring.status import service_status
 
-    found = wiring.service_status(load_config(config, set_), os.environ, url)
+    found = service_status(load_config(config, set_), os.environ, url)
     if as_json:
         out.print(json.dumps(asdict(found), indent=2), markup=False, highlight=False, soft_wrap=True)
     else:

@@ -32,7 +32,7 @@ from detector.core.recovery.sides import SIDES, Side, SideRecords
 from detector.core.reporting.outputs import publications
 from detector.core.shard.shard import Shard
 from detector.errors import CheckpointDamaged
-from detector.wiring import entity_key
+from detector.wiring.common import entity_key
 from tests.kafka.daemons import Deployment
 from tests.kafka.topics import read_all
 from tests.sides import named

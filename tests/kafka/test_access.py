@@ -13,11 +13,11 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import ACLOperation, ResourceType, ScramMechanism, UserScramCredentialUpsertion
 
-from detector import wiring
 from detector.config.tree import Config
 from detector.errors import EXIT_CONFIG, EXIT_NEEDS_OPERATOR
 from detector.shell.finding import Finding
 from detector.shell.kafka import KafkaStream
+from detector.wiring.doctor import diagnose, exit_code
 from tests.kafka.broker import MTLS, REAUTHENTICATION_MS, SASL_SSL, SCRAM_USER
 from tests.kafka.oidc import TokenServer, serving
 from tests.kafka.pki import create_pki
@@ -47,9 +47,9 @@ def by_token(
 
 
 def looked(config: Config) -> tuple[list[Finding], int]:
-    found = wiring.diagnose(config, {}, mend=False)
+    found = diagnose(config, {}, mend=False)
     assert not any(SECRET in f"{one.text} {one.remedy}" for one in found)
-    return [one for one in found if one.subject == "login"], wiring.exit_code(found)
+    return [one for one in found if one.subject == "login"], exit_code(found)
 
 
 def allow_all(place: Place) -> None:

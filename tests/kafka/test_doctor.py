@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from kafka.admin import ACLOperation, ResourceType
 
-from detector import wiring
 from detector.config.tree import Config
 from detector.errors import EXIT_CONFIG, EXIT_NEEDS_OPERATOR
 from detector.ports import Committed
 from detector.shell.finding import Finding
+from detector.wiring.doctor import diagnose, exit_code
 from tests.kafka.broker import MTLS, PLAINTEXT, SASL_SSL
 from tests.kafka.pki import KEY_PASSWORD, create_pki
 from tests.kafka.place import Member, Place, poll_for, settled
@@ -49,7 +49,7 @@ def least(config: Config) -> list[Grant]:
 def look(place: Place, config: Config, password: str = "") -> list[Finding]:
     """What the doctor finds, and not later than promised."""
     began = time.monotonic()
-    found = wiring.diagnose(config, {"UNUSED": password or place.password}, mend=False)
+    found = diagnose(config, {"UNUSED": password or place.password}, mend=False)
     assert time.monotonic() - began < WITHIN_S
     shown = "\n".join(f"{one.text} {one.remedy}" for one in found)
     assert place.password not in shown
@@ -88,7 +88,7 @@ def test_each_of_the_least_permissions_is_needed_and_named(place: Place, store: 
         assert re.fullmatch(rf"Not allowed: {what} {re.escape(name)}\S* needs {operation.name}\.", one.text)
         assert one.remedy is not None
         assert f"--allow-principal User:detector --operation {operation.name.title()}" in one.remedy
-        assert wiring.exit_code(found) == EXIT_CONFIG
+        assert exit_code(found) == EXIT_CONFIG
         place.broker.allow(SASL_SSL, kind, name, operation, prefixed=prefixed)
     # With them a member reads, publishes and commits.
     member = Member(place.stream(SASL_SSL, place.password, topics=config.topics.model_dump()))
@@ -99,7 +99,7 @@ def test_each_of_the_least_permissions_is_needed_and_named(place: Place, store: 
 
 def test_what_is_well_is_said(place: Place, store: dict[str, Any]) -> None:
     found = look(place, place.config(PLAINTEXT, **store))
-    assert wiring.exit_code(found) == 0, errors(found)
+    assert exit_code(found) == 0, errors(found)
     said = {one.subject: one for one in found}
     for subject in (
         "name",
@@ -136,13 +136,13 @@ def test_a_wrong_password_is_named(place: Place) -> None:
     one = the(found, "login")
     assert "rejects user detector by SCRAM-SHA-512" in one.text
     assert "kafka.security" in str(one.remedy)
-    assert wiring.exit_code(found) == EXIT_CONFIG
+    assert exit_code(found) == EXIT_CONFIG
 
 
 def test_a_mechanism_that_the_broker_does_not_offer_is_named(place: Place) -> None:
     found = look(place, login(place, sasl_mechanism="SCRAM-SHA-256"))
     assert "not SCRAM-SHA-256" in the(found, "login").text
-    assert wiring.exit_code(found) == EXIT_CONFIG
+    assert exit_code(found) == EXIT_CONFIG
 
 
 def test_a_wrong_authority_is_named(place: Place, tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_a_wrong_authority_is_named(place: Place, tmp_path: Path) -> None:
     one = the(found, "TLS")
     assert "certificate is not trusted" in one.text
     assert "kafka.security.ca_file" in str(one.remedy)
-    assert wiring.exit_code(found) == EXIT_CONFIG
+    assert exit_code(found) == EXIT_CONFIG
 
 
 def test_a_wrong_name_is_named(place: Place) -> None:
@@ -159,7 +159,7 @@ def test_a_wrong_name_is_named(place: Place) -> None:
     one = the(found, "TLS")
     assert "mismatch" in one.text
     assert "advertised.listeners" in str(one.remedy)
-    assert wiring.exit_code(found) == EXIT_CONFIG
+    assert exit_code(found) == EXIT_CONFIG
 
 
 def test_an_expired_client_certificate_is_named(place: Place) -> None:
@@ -169,7 +169,7 @@ def test_an_expired_client_certificate_is_named(place: Place) -> None:
     assert first.subject == second.subject == "client certificate"
     assert "expired on" in first.text
     assert "rejects our client certificate" in second.text
-    assert wiring.exit_code(found) == EXIT_CONFIG
+    assert exit_code(found) == EXIT_CONFIG
 
 
 @pytest.mark.parametrize(("password", "works"), [(KEY_PASSWORD, True), ("not-this-one", False)])
@@ -181,7 +181,7 @@ def test_an_encrypted_key_needs_its_password(place: Place, password: str, works:
     assert [one.verdict for one in said] == ["ok" if works else "error"]
     if not works:
         assert "key's password" in str(said[0].remedy)
-        assert wiring.exit_code(found) == EXIT_CONFIG
+        assert exit_code(found) == EXIT_CONFIG
 
 
 def test_topics_that_do_not_fit_are_named(place: Place) -> None:
@@ -218,12 +218,12 @@ def test_topics_that_do_not_fit_are_named(place: Place) -> None:
         assert remedy in str(one.remedy)
     assert not said
     assert the(found, f"retention of {topics['alerts']}").verdict == "warning"
-    assert wiring.exit_code(found) == EXIT_NEEDS_OPERATOR
+    assert exit_code(found) == EXIT_NEEDS_OPERATOR
 
 
 def test_a_server_that_is_away_matters_less_than_none_that_works(place: Place) -> None:
     found = look(place, place.config(kafka={"bootstrap_servers": ["127.0.0.1:1", place.broker.bootstrap]}))
-    assert wiring.exit_code(found) == 0
+    assert exit_code(found) == 0
     assert [one.text for one in found if one.subject == "connection" and one.verdict == "warning"] == [
         "127.0.0.1:1: connection refused."
     ]

@@ -22,7 +22,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detector import Detector, wiring
+from detector import Detector
 from detector.api import Alert
 from detector.config.load import load
 from detector.core.recovery.generations import store_prefix
@@ -32,6 +32,9 @@ from detector.errors import ConfigError, NeedsOperator, OperatorError, UsageErro
 from detector.ports import Committed
 from detector.shell.store import FsspecStore
 from detector.testing import MemoryLog
+from detector.wiring.checkpoints import export
+from detector.wiring.common import ModelFile, entity_key, read_warm_start
+from detector.wiring.file_replay import Replay, replay
 from tests.unit.runner_world import World
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulate.yaml"
@@ -64,14 +67,14 @@ def by_command(events: pandas.DataFrame, tmp_path_factory: pytest.TempPathFactor
 
 
 def run_replay(folder: Path, events: str, overrides: Sequence[str] = (), **options: Any) -> None:
-    plan = wiring.Replay(
+    plan = Replay(
         events=folder / events,
         scores=folder / "scores.csv",
         alerts=folder / "alerts.jsonl",
         case_updates=folder / "updates.jsonl",
         **options,
     )
-    wiring.replay(load(CONFIG, overrides), {}, plan, MemoryLog(), lambda size: None)
+    replay(load(CONFIG, overrides), {}, plan, MemoryLog(), lambda size: None)
 
 
 def read_scores(folder: Path) -> list[tuple[float, float, bool]]:
@@ -425,16 +428,16 @@ def test_a_daemon_goes_on_from_a_checkpoint(events: pandas.DataFrame, tmp_path: 
     journal = Journal(checkpoint=name, position=3_100, config=detector.config.model_part(1).hash())
     world.broker.committed[0] = Committed(offset=3_100, metadata=journal.to_text())
     world.broker.closed = True
-    key = wiring.entity_key(None)
+    key = entity_key(None)
     store = FsspecStore(config.checkpoints.url)
     world.runner(group=config.kafka.group_id, entity_key=key, store=store, sides={}).run()
     detector.replay(events[3_100:])
     assert len(detector.alerts) > 10
     assert world.alerts() == [alert.json for alert in detector.alerts]
-    exported, model = wiring.export(config, 0)
+    exported, model = export(config, 0)
     assert exported == name
     (tmp_path / "model").write_bytes(model)
-    assert wiring.common.read_warm_start(wiring.ModelFile(tmp_path / "model"), config) is not None
+    assert read_warm_start(ModelFile(tmp_path / "model"), config) is not None
 
 
 def test_what_cannot_be_loaded_says_why(events: pandas.DataFrame, tmp_path: Path) -> None:

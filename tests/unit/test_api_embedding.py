@@ -11,12 +11,16 @@ from typing import Any
 
 import pytest
 
-from detector import Detector, wiring
+from detector import Detector
 from detector.config.load import load
+from detector.core.shard.space import AMONG
 from detector.demo import simulation
 from detector.errors import UsageError
 from detector.rendering import report_json
 from detector.testing import MemoryLog
+from detector.wiring.audit import ReplayFiles
+from detector.wiring.file_replay import Replay, replay
+from detector.wiring.similar import Wanted, similar
 
 CONFIG = Path(__file__).parents[2] / "configs" / "simulate.yaml"
 COUNT = 3_000
@@ -45,22 +49,22 @@ def test_neighbours_equal_those_of_the_command(tmp_path: Path) -> None:
     ]
     for name, rows in (("events", events), ("labels", labels)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    files = wiring.ReplayFiles(
+    files = ReplayFiles(
         events=tmp_path / "events.jsonl", feedback=tmp_path / "labels.jsonl", folder=tmp_path / "kept"
     )
     config = load(CONFIG, ["checkpoints.interval=1ms"])
-    plan = wiring.Replay(
+    plan = Replay(
         events=files.events, feedback=files.feedback, checkpoints=files.folder, scores=tmp_path / "s.csv"
     )
-    wiring.replay(config, {}, plan, MemoryLog(), lambda size: None)
+    replay(config, {}, plan, MemoryLog(), lambda size: None)
     loaded = Detector.load(files.folder, config=config)
     for event in (events[100], events[loaded.position - 1]):
-        found = wiring.similar(
+        found = similar(
             config,
             {},
-            wiring.Wanted(event_id=event["event_id"]),
+            Wanted(event_id=event["event_id"]),
             partition=None,
-            among=wiring.AMONG,
+            among=AMONG,
             count=5,
             files=files,
         )

@@ -8,7 +8,8 @@ import pytest
 from numba.core.event import trigger_event
 
 from detector.api import stream
-from detector.wiring import COMPILING, compiling, watching_compilation
+from detector.wiring import compiling
+from detector.wiring.compiling import COMPILING, watching_compilation
 
 
 class Clock:

@@ -11,11 +11,10 @@ from typing import Any
 
 import pytest
 
-from detector import wiring
 from detector.errors import ConfigError
 from detector.ports import Committed
-from detector.wiring.diff import BELOW, HELD, UNKNOWN, diff
-from detector.wiring.diff_sides import Topics, shared_spans
+from detector.wiring.diff import BELOW, HELD, UNKNOWN, diff, why
+from detector.wiring.diff_sides import Topics, diff_files, shared_spans
 from tests.unit.test_cli import HANDBOOK, Detector, detector, elsewhere, events, refused
 
 __all__ = ["detector", "elsewhere", "events"]  # fixtures
@@ -47,7 +46,7 @@ def test_a_run_without_alerts_is_one(tmp_path: Path) -> None:
     (tmp_path / "none" / "alerts.jsonl").touch()
     some = write(tmp_path / "some.jsonl", alert(1))
     for empty in (tmp_path / "none", tmp_path / "none" / "alerts.jsonl"):
-        assert len(wiring.diff_files(some, empty).only_a) == 1
+        assert len(diff_files(some, empty).only_a) == 1
 
 
 def test_alerts_of_one_run_alone_are_told_with_why_the_other_gave_none(tmp_path: Path) -> None:
@@ -58,13 +57,13 @@ def test_alerts_of_one_run_alone_are_told_with_why_the_other_gave_none(tmp_path:
         "event_id,event_time,score,quantile,alert\n"
         '"e,1",2026-03-01T00:00:00Z,1.0,0.5,0\n"e,2",2026-03-01T00:00:00Z,4.0,0.9995,0\n'
     )
-    found = wiring.diff_files(a, b)
+    found = diff_files(a, b)
     assert [one.alert_id for one in found.only_a] == ["t-0-1", "t-0-2", "t-0-3"]
     below, held, unscored = map(found.b.why_not, found.only_a)
     assert "below" in below
     assert "held back" in held
     assert unscored == "it has no score"
-    assert dict(wiring.why(found.only_b, found.a)) == {"its scores are not given": 1}
+    assert dict(why(found.only_b, found.a)) == {"its scores are not given": 1}
     assert (len(found.both), found.severities, found.reasons) == (1, 1, 1)
 
 
@@ -81,7 +80,7 @@ def test_what_is_no_file_of_alerts_is_said(tmp_path: Path, text: bytes, said: st
     bad = tmp_path / "bad.jsonl"
     bad.write_bytes(text)
     with pytest.raises(ConfigError, match=said):
-        wiring.diff_files(good, bad)
+        diff_files(good, bad)
 
 
 def test_two_replays_of_the_same_events(detector: Detector, events: Path, tmp_path: Path) -> None:
@@ -105,7 +104,7 @@ def test_a_folder_may_hold_several_files_of_scores(tmp_path: Path) -> None:
     for number in (1, 2):
         row = f'"e,{number}",2026-03-01T00:00:00Z,1.0,0.5,0'
         (b / f"scores-{number}.csv").write_text(f"event_id,event_time,score,quantile,alert\n{row}\n")
-    assert dict(wiring.diff_files(a, b).b.quantiles) == {"e,1": 0.5, "e,2": 0.5}
+    assert dict(diff_files(a, b).b.quantiles) == {"e,1": 0.5, "e,2": 0.5}
 
 
 # --- two services ---
@@ -160,7 +159,7 @@ def test_two_services_are_compared_by_their_topics() -> None:
     found = diff(a, b, 5)
     assert [one.alert_id for one in found.only_a] == ["t-0-3", "t-0-4"]  # 1 and 8 are not compared
     assert list(map(found.b.why_not, found.only_a)) == [BELOW, HELD]
-    assert dict(wiring.why(found.only_b, found.a)) == {UNKNOWN: 1}
+    assert dict(why(found.only_b, found.a)) == {UNKNOWN: 1}
     assert (len(found.both), found.severities, found.events) == (1, 1, 5)
 
 

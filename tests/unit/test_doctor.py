@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from detector import wiring
 from detector.config.tree import Config
 from detector.errors import EXIT_CONFIG, EXIT_NEEDS_OPERATOR, StoreUnavailable
 from detector.shell.finding import Finding
@@ -25,6 +24,7 @@ from detector.shell.kafka.cluster_settings import BrokerLimits, TopicLimits
 from detector.shell.kafka.probe import rights_of
 from detector.shell.memory_limit import MemoryLimit
 from detector.wiring import doctor
+from detector.wiring.doctor import diagnose, exit_code
 from tests.commands import run_main
 from tests.kafka.pki import Pki, create_pki
 
@@ -117,8 +117,8 @@ def test_the_end_of_a_certificate_is_read(tmp_path: Path, pki: Pki) -> None:
 
 
 def test_secrets_that_are_missing(tmp_path: Path) -> None:
-    found = wiring.diagnose(config(tmp_path, entity_key={"env": "NOWHERE"}), {}, mend=False)
-    assert wiring.exit_code(found) == EXIT_CONFIG
+    found = diagnose(config(tmp_path, entity_key={"env": "NOWHERE"}), {}, mend=False)
+    assert exit_code(found) == EXIT_CONFIG
     assert found[0].subject == "secrets"
     assert "NOWHERE" in found[0].text
     assert {"checkpoint store", "memory"} <= {one.subject for one in found}
@@ -190,16 +190,16 @@ def test_how_long_a_topic_must_be_kept(tmp_path: Path, values: dict[str, str], v
 def test_the_worst_finding_is_the_exit_code() -> None:
     ok, warning = Finding.ok("a", "b"), Finding.warning("a", "b", "c")
     three, two = Finding.error("a", "b", "c"), Finding.error("a", "b", "c", EXIT_CONFIG)
-    assert wiring.exit_code([ok, warning]) == 0
-    assert wiring.exit_code([ok, three]) == EXIT_NEEDS_OPERATOR
-    assert wiring.exit_code([three, two, ok]) == EXIT_CONFIG
+    assert exit_code([ok, warning]) == 0
+    assert exit_code([ok, three]) == EXIT_NEEDS_OPERATOR
+    assert exit_code([three, two, ok]) == EXIT_CONFIG
 
 
 def test_the_command_prints_lines_or_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = [Finding.ok("name", "[a]: b"), Finding.error("TLS", "too old", "renew it", EXIT_CONFIG)]
-    monkeypatch.setattr(wiring, "diagnose", lambda *_, **__: found)
+    monkeypatch.setattr(doctor, "diagnose", lambda *_, **__: found)
     file = tmp_path / "c.yaml"
     file.write_text(json.dumps({"event": EVENT}))
     done = run_main(monkeypatch, capsys, "doctor", "--config", file)

@@ -21,7 +21,7 @@ from detector.core.events import SKIPPED, Parser, Rejected
 from detector.core.records import Record
 from detector.errors import ConfigError, NeedsOperator
 from detector.shell.files import Source, read_events
-from detector.wiring import open_envelope
+from detector.wiring.first_config import open_envelope
 from tests import cases
 from tests.aside import ASIDE
 from tests.commands import run_main

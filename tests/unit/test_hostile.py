@@ -222,7 +222,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Any:
         for module in (alerts_cli, feedback_cli):
             monkeypatch.setattr(module, "out", console)
             monkeypatch.setattr(module, "load_config", lambda *_: hostile_config())
-        monkeypatch.setattr("detector.wiring.read_alerts", lambda *_, **__: iter([list(messages()), []]))
+        monkeypatch.setattr(
+            "detector.wiring.alerts.read_alerts", lambda *_, **__: iter([list(messages()), []])
+        )
         with redirect_stdout(file):
             command(*arguments, **options)
         return file.getvalue()
@@ -251,8 +253,8 @@ def test_the_terminal_obeys_nothing(shown: Any, tmp_path: Path) -> None:
 
 def test_receipts_on_the_terminal(shown: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     receipts = [json.loads(one.value) for one in published("receipts")]
-    monkeypatch.setattr("detector.wiring.send_feedback", lambda *_: [str(n) for n in range(0)])
-    monkeypatch.setattr("detector.wiring.receipts", lambda *_: iter(receipts))
+    monkeypatch.setattr("detector.wiring.feedback.send_feedback", lambda *_: [str(n) for n in range(0)])
+    monkeypatch.setattr("detector.wiring.feedback.receipts", lambda *_: iter(receipts))
     options = dict.fromkeys(("case", "event", "label", "code", "until", "note", "assignee", "actor", "file"))
     kind = {"kind": "note", "alert": "t-0-1", "wait": 1.0}
     plain(shown(feedback_cli.send, tmp_path / "c.yaml", **options, **kind), lines=True)

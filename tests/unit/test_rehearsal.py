@@ -105,7 +105,7 @@ def test_kernels_can_be_read_by_another_user_than_who_compiled_them(
         (folder / "kernel").write_text("compiled")
         yield "one"
 
-    monkeypatch.setattr("detector.wiring.compile_all", compile_all)
+    monkeypatch.setattr("detector.wiring.compiling.compile_all", compile_all)
     monkeypatch.setenv(OWN, str(kernels))
     before = os.umask(0o027)  # of all commands
     try:

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from detector import wiring
 from detector.cli.common import read_since
 from detector.config.load import effective, load, load_mapping, load_text
 from detector.config.tree import Config, Topics
 from detector.core.recovery.generations import store_prefix
 from detector.errors import ConfigError
 from detector.shell.kafka.transactions import id_prefix
+from detector.wiring.console import console
+from detector.wiring.feedback import send_feedback
+from detector.wiring.notify import try_receivers
 
 EVENT = {"id": "id", "time": {"path": "t"}, "entities": [{"name": "card", "path": "card"}]}
 READ = {"transactions", "feedback"}
@@ -71,11 +73,11 @@ def test_nobody_is_told_of_it_and_it_is_told_nothing_of_its_own() -> None:
         shadow="v2", notify={"receivers": [{"name": "x", "kind": "webhook", "url": "https://x.example"}]}
     )
     with pytest.raises(ConfigError, match="nobody is told"):
-        wiring.try_receivers(shadow, {})
+        try_receivers(shadow, {})
     with pytest.raises(ConfigError, match="a shadow reads the same feedback"):
-        wiring.send_feedback(shadow, {}, [])
+        send_feedback(shadow, {}, [])
     with pytest.raises(ConfigError, match="the same feedback"):
-        wiring.console(shadow, {}, None)
+        console(shadow, {}, None)
 
 
 def test_the_key_is_one_of_the_file(tmp_path: Path) -> None:

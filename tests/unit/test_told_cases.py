@@ -14,7 +14,7 @@ from detector.core.records import Record
 from detector.errors import ConfigError
 from detector.notify import Message, read_message
 from detector.notify.cases import Cases, fold
-from detector.wiring import send_feedback
+from detector.wiring.feedback import send_feedback
 
 EVENT = {"id": "id", "time": {"path": "t"}, "entities": [{"name": "card", "path": "card"}]}
 

@@ -13,7 +13,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from detector import wiring
 from detector.config.load import load
 from detector.core.labels.commands import Command, Malformed, read_command
 from detector.core.model import versions as module
@@ -24,6 +23,7 @@ from detector.core.records import Record
 from detector.core.shard.partition import Partition
 from detector.demo import simulation
 from detector.testing import MemoryLog
+from detector.wiring.file_replay import Replay, replay
 from tests.unit.test_shard import Run, after, drive, log, one_thread, part, partition, restored
 
 __all__ = ["one_thread"]  # a fixture for all tests here
@@ -288,9 +288,9 @@ def test_a_refusal_is_logged(tmp_path: Path) -> None:
     events.write_text("".join(json.dumps(row) + "\n" for row in rows))
     early = ("model.barriers.every_events=512", "model.calibration.warm_up_events=256")
     written = MemoryLog()
-    plan = wiring.Replay(events=events, alerts=tmp_path / "alerts.jsonl")
+    plan = Replay(events=events, alerts=tmp_path / "alerts.jsonl")
     with patch("detector.core.shard.learning.objections", return_value=["it is worse"]):
-        wiring.replay(load(CONFIG, early), {}, plan, written, lambda size: None)
+        replay(load(CONFIG, early), {}, plan, written, lambda size: None)
     refused = [fields for _, event, fields in written.lines if event == "promotion_refused"]
     assert refused
     assert refused[0]["partition"] == 0

@@ -62,6 +62,10 @@ class RecentIds:
         if places > len(self.hashes):
             self._fill(self.to_state(), places)
 
+    def read_ahead(self, hashes: NDArray[np.uint64]) -> None:
+        """Bring what is searched for these ids (n,) near the processor, all at once."""
+        _read(self.hashes, self.slots, hashes)
+
     def find(self, hashed: int) -> int | None:
         """Offset of the event with this id hash; None: it is not held."""
         place = _find(self.hashes, self.slots, np.uint64(hashed))
@@ -136,6 +140,7 @@ class Admission:
             fates[row] = _REJECTED
             hashes[row] = 0 if why.original is None else self._id_hash(why.original)
         self._ids.reserve(n)
+        self._ids.read_ahead(hashes)
         first, bounded, now = np.full(n, -1), np.empty(n), np.empty(n)
         consumed = _admit(
             room, hashes, events.times, events.offsets, fates, first, bounded, now,
@@ -273,6 +278,15 @@ def _find(hashes: Any, slots: Any, hashed: Any) -> int:
     """Return the id's place in the ring, -1 if it is not held."""
     place: int = slots[_slot_of(hashes, slots, hashed)]
     return place
+
+
+@numba.njit(cache=True)
+def _read(hashes: Any, slots: Any, wanted: Any) -> int:
+    """Search for the wanted ids (n,); a sum of their places, so that the reading is not left out."""
+    total = 0
+    for hashed in wanted:
+        total += _find(hashes, slots, hashed)
+    return total
 
 
 @numba.njit(cache=True)

@@ -153,6 +153,7 @@ def _observe(
 ) -> None:
     """Let a table see n events; with `apart` each as the next one, and nothing is learned."""
     if not apart:
+        table.read_ahead(keys)
         table.observe(keys, times, *values, context)
         return
     together = 1 if isinstance(table, LevelsTable) else max(len(keys), 1)

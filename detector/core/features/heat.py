@@ -53,6 +53,8 @@ class Heat:
             key = everything if heat.key is None else rows.entities[:, heat.key]
             if apart:
                 table, key = table.apart(key)
+            else:
+                table.read_ahead(key)
             table.observe(key, rows.times, excess, rows.context[:, heat.columns])
 
     def held(self, entities: Keys) -> Counts:

@@ -106,6 +106,8 @@ class Profiles:
             if apart:
                 table, key = table.apart(key)
                 loose = len(rows) if loose else 0
+            else:
+                table.read_ahead(key)
             table.observe(
                 key,
                 rows.times,
