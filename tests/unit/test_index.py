@@ -92,6 +92,15 @@ def test_ef_is_the_least_with_the_wanted_recall() -> None:
     assert widths[0.6] < widths[1.0] <= 200
 
 
+def test_ef_is_small_where_many_vectors_are_equally_far() -> None:
+    """Amounts in cents: which of the equally far ones are found says nothing of the search."""
+    grid = np.stack(np.meshgrid(*[np.arange(17.0)] * 3), axis=-1).reshape(-1, 3).astype(np.float32)
+    points = np.random.default_rng(1).integers(1, 16, (256, 3)).astype(np.float32) + np.float32(0.5)
+    index = tuned(grid, IndexConfig(exact_below=0), points, 4)
+    assert index.ef <= 16
+    np.testing.assert_allclose(index.search(points, 4)[1], Exact(grid).search(points, 4)[1], rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_centre_finds_itself(kind: str) -> None:
     centres = clouds(2048)

@@ -30,6 +30,7 @@ WIDTHS = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
 ROOM = 2
 # A changed graph that finds fewer of the neighbours is built from scratch: what was taken away has cut it.
 RECALL_MIN = 0.9
+ROUNDING = 1e-5  # of a distance: a graph sums squares in another order than exact search
 
 
 class NearestCentres(Protocol):
@@ -61,7 +62,7 @@ def tuned(
     """Index centres, with the least `ef` that finds `config.recall` of the k neighbours of (n, D) points."""
     index = build(centres, config)
     if isinstance(index, Hnsw) and config.recall is not None:
-        index.narrow(points, Exact(centres).search(points, k)[0], config.recall)
+        index.narrow(points, Exact(centres).search(points, k)[1], config.recall)
     return index
 
 
@@ -124,13 +125,16 @@ class Hnsw:
         other.set_ef(self.ef)
         return other
 
-    def narrow(self, points: NDArray[np.float32], true: NDArray[np.int64], recall: float) -> None:
-        """Choose the least `ef` that finds `recall` of the true neighbours (n, k) of (n, D) points."""
+    def narrow(self, points: NDArray[np.float32], true: NDArray[np.float32], recall: float) -> None:
+        """Choose the least `ef` that finds `recall` of the neighbours of (n, D) points.
+
+        `true` (n, k) are the distances of the true ones, ascending.
+        """
         largest, k = self.ef, true.shape[1]
         for ef in (width for width in WIDTHS if k <= width < largest):
             self.set_ef(ef)
             try:
-                found = recall_of(self.search(points, k)[0], true)
+                found = recall_of(self.search(points, k)[1], true)
             except OutOfReachError:
                 continue
             if found >= recall:
@@ -249,12 +253,12 @@ class ChangingIndex:
             return
         alive = np.flatnonzero(self._removed < 0)
         k = min(k, len(alive))
-        true = alive[Exact(self._vectors[alive]).search(probes, k)[0]]
+        true = Exact(self._vectors[alive]).search(probes, k)[1]
         self._index.set_ef(self._config.ef)
         if self._config.recall is not None:
             self._index.narrow(probes, true, self._config.recall)
         try:
-            self.recall = recall_of(self._index.search(probes, k)[0], true)
+            self.recall = recall_of(self._index.search(probes, k)[1], true)
         except OutOfReachError:
             self.recall = 0.0
 
@@ -305,9 +309,12 @@ def _means(numbers: Any, distances: Any, counts: Any, k: int, out: Any) -> None:
         out[row] = total / (k - left)
 
 
-def recall_of(found: NDArray[np.int64], true: NDArray[np.int64]) -> float:
-    """Share of true neighbours (n, k) that were found."""
-    return float((found[:, :, None] == true[:, None, :]).any(axis=2).mean())
+def recall_of(found: NDArray[np.float32], true: NDArray[np.float32]) -> float:
+    """Share of neighbours that are as near as true ones; both are distances (n, k), ascending.
+
+    Where many vectors are equally far, as with amounts in cents, another one of them is no worse.
+    """
+    return float((found <= true[:, -1:] * np.float32(1.0 + ROUNDING)).mean())
 
 
 @numba.njit(cache=True, nogil=True)
