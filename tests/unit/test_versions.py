@@ -297,9 +297,9 @@ def test_an_encoder_that_lays_out_its_space_anew_and_tells_as_much_is_not_refuse
     """Found on streams of twenty fields: what is near to what stayed no more than by chance."""
     rng = np.random.default_rng(1)
     points, others = rng.standard_normal((2, 128, 4))
+    assert compared(seen(points), seen(others))["order"] < ORDER_MIN
     figures = compared(seen(points, told=1.5), seen(others, told=1.4))
     assert figures["contrast_before"] > LEARNED
-    assert figures["order"] < ORDER_MIN
     assert not objections(figures, {})
     [found] = objections(compared(seen(points, told=1.5), seen(points, told=1.0)), {})
     assert "contrast of changed events falls" in found

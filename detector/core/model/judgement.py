@@ -9,16 +9,15 @@ Figures
     contrast     how well core events are told from the same events with one group swapped for that of
                  another one, which is what the encoder learns: area under the curve of the distance from
                  the origin, .5 by chance; `contrast_before` by the encoder that serves
-    order        rank correlation of the distances between core events by both encoders, 0 by chance
+    order        rank correlation of the distances between core events by both encoders, 0 by chance; only
+                 where the one that serves has learned nothing that could be lost: a healthy encoder may lay
+                 out its space anew
     directions   effective rank of the embedding of core events; `directions_before` by the encoder that
                  serves. A broken learner loses most of it, also where the order stays
     beyond       share of core events, which were all accepted, that would not be accepted any more
     alerts       share of core events whose scores would be those of alerts
     precision    share of frauds among as many of the farthest events as there are frauds, among core events
                  and confirmed frauds; `precision_before` by the encoder that serves. Only with enough frauds
-
-A healthy encoder may lay out its space anew, so the order is judged only where the one that serves has
-learned nothing that could be lost.
 
 docs/explanation/embedding.md has the figures of healthy streams that the limits were chosen by.
 """
@@ -37,7 +36,7 @@ from detector.core.model.quality_of_space import area, effective_rank, shares_of
 
 PROBES = 256  # core events that are compared, at most
 PROBES_MIN = 64  # fewer say nothing
-SWAPS = 4  # changed events for each of them
+SWAPS = 2  # changed events for each of them
 FRAUDS_MIN, FRAUDS_MAX = 32, 256  # confirmed ones, the newest
 
 CHANCE = 0.5
@@ -86,7 +85,8 @@ def compared(before: Seen, after: Seen) -> dict[str, float]:
         both = before, after
         if len(after.changed):
             figures["contrast_before"], figures["contrast"] = map(_contrast, both)
-        figures["order"] = _order(before.points, after.points)
+        if figures.get("contrast_before", CHANCE) < LEARNED:
+            figures["order"] = _order(before.points, after.points)
         figures["directions_before"], figures["directions"] = map(_directions, both)
         if len(after.frauds) >= FRAUDS_MIN:
             figures["precision_before"] = _precision(before)
@@ -106,8 +106,7 @@ def objections(figures: Mapping[str, float], served: Mapping[str, float], again:
         Candidates that were refused since then.
     """
     found = []
-    before = figures.get("contrast_before", CHANCE)
-    if before >= LEARNED:
+    if (before := figures.get("contrast_before", CHANCE)) >= LEARNED:
         least = CHANCE + CONTRAST_MIN * (before - CHANCE)
         if figures["contrast"] < least:
             found.append(
