@@ -3,8 +3,8 @@
     python -m benchmarks.embedding.promotions --streams cards:7-9,simulate:7-9
     python -m benchmarks.embedding.promotions --streams cards:7 --broken 20000
 
-A model learns from a stream; with `--delay` each fraud has a label so many events later. From event `--broken`
-on the plain learner's rate is `--factor` times as high. A row has how many encoders were refused of all that
+A model learns from a stream; with `--delay` each fraud has a label so many events later. From `--broken` on
+the plain learner's rate is `--factor` times as high. A row has how many encoders were refused of all that
 were judged, before and after that, and their worst figures (see `detector.core.model.judgement`): what is
 left of the contrast beyond chance, the order where there was no contrast, and what is left of the directions.
 The first one after it may have been prepared before. Short streams need barriers that come more often:
