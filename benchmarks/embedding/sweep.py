@@ -13,7 +13,7 @@ Variants, one after another, a round for each seed of the model:
 
 With --labels each fraud is confirmed `--delay` later, and an event without a label counts as legitimate
 after the same time; the encoder that learns from labels has the same width. *trees* is without the latter,
-*without* is without either.
+*supervised* has it and leaves out the distances that are learned without labels, *without* is without either.
 
 AP and AUC of the score after the first tenth. *alone*: the same of the distance to the nearest cluster, by
 the last encoder, of remembered events without the first quarter. *rank*: effective rank of the embedding of
@@ -82,9 +82,11 @@ VARIANTS = {
     "both": Variant(reconstructive=1.0),
     "restored": Variant(contrastive=0.0, reconstructive=1.0),
     "untrained": Variant(contrastive=0.0),
+    "supervised": Variant(plain=False),
     "trees": Variant(labelled=False),
     "without": Variant(plain=False, labelled=False),
 }
+LABELLED = ("supervised", "trees")  # variants that differ with labels only
 
 
 def knee(found: Mapping[int, Sequence[float]]) -> int:
@@ -152,7 +154,7 @@ def run(stream: Stream, facts: Facts, lines: Sequence[bytes], delay_days: float 
 def swept(plan: Plan, options: argparse.Namespace, scratch: Path) -> dict[str, list[Figures]]:
     """Figures of each variant, one for each seed."""
     names = options.variants.split(",") if options.variants else list(VARIANTS)
-    names = [name for name in names if name != "trees" or options.labels]
+    names = [name for name in names if name not in LABELLED or options.labels]
     delay_days = options.delay if options.labels else None
     stream = make(plan, options.folder, scratch, events_max=options.events)
     facts, _ = prepare(stream, scratch)

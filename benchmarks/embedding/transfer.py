@@ -20,6 +20,9 @@ Starts:
     fine-tuned weights of the encoder, by field; they are trained on
     frozen     the same, but only weights of new fields are trained. What adapts each field to the new stream
                is its bins, which are quantiles of it
+    gains      frozen, with a trained factor in front of each unit of the input layer
+    adapter    frozen, with a trained linear map in front of the hidden layer. That layer's weights have full
+               rank, so each map is another matrix in their place: that one is trained, and nothing behind it
 
 AP of the first day and of the first week, without labels, from the first event on; events without a score
 count as 0. A row is the mean over seeds, with how often the start was below cold, and the mean gain over cold
@@ -67,7 +70,7 @@ QUIET_DAYS = 14  # of simulated cards: frauds begin after a week
 PLACES = ("country", "city", "place")
 FACTOR = 100.0
 CUSTOMERS_EVERY = 4  # of the Handbook's are taken, so that all streams are about as long
-STARTS = ("cold", "again", "whole", "fine-tuned", "frozen")
+STARTS = ("cold", "again", "whole", "fine-tuned", "frozen", "gains", "adapter")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -230,8 +233,8 @@ def model_of(sources: Sequence[Traffic]) -> Model:
 
 
 @contextmanager
-def frozen(model: Model, wanted: ModelPart) -> Iterator[None]:
-    """Undo what each step changes in weights that were taken."""
+def frozen(model: Model, wanted: ModelPart, start: str) -> Iterator[None]:
+    """Undo what each step changes in weights that were taken, but for what the start trains."""
     there = model.population["learner"]["weights"]
     marked = weights(
         model.config,
@@ -239,6 +242,8 @@ def frozen(model: Model, wanted: ModelPart) -> Iterator[None]:
         wanted,
         {name: np.zeros_like(weight) for name, weight in fresh_of(wanted).items()},
     )
+    if start == "adapter":
+        marked["hidden"][:] = 0.0
     learn_each = PlainLearner.learn_each
 
     def learn(self: PlainLearner, inputs: Any, hashes: Any, real: Any, weight: Any) -> Any:
@@ -249,6 +254,10 @@ def frozen(model: Model, wanted: ModelPart) -> Iterator[None]:
             losses.append(
                 learn_each(self, inputs[one], type(hashes)(*(of[one] for of in hashes)), real, weight[one])
             )
+            if start == "gains":
+                was, now = before["hidden"], self.weights["hidden"]
+                squares = np.maximum((was * was).sum(axis=1, keepdims=True), np.float32(1e-12))
+                before["hidden"] = was * ((was * now).sum(axis=1, keepdims=True) / squares)
             for name, own in self.weights.items():
                 own[marked[name] > 0.0] = before[name][marked[name] > 0.0]
             self._update_sums()
@@ -275,7 +284,7 @@ def scores_of(start: str, traffic: Traffic, model: Model) -> np.ndarray[Any, np.
     if start == "whole":
         return None if differences(model, wanted) else through(traffic.lines, opened(wanted, model))
     model = replace(model, encoder_only=True)
-    with frozen(model, wanted) if start == "frozen" else nullcontext():
+    with nullcontext() if start == "fine-tuned" else frozen(model, wanted, start):
         return through(traffic.lines, opened(wanted, model))
 
 

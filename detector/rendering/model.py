@@ -12,18 +12,21 @@ from detector.core.alerts.score_record import iso
 from detector.core.model.judgement import (
     ALERTS_MARGIN,
     BEYOND_MARGIN,
+    CONTRAST_MIN,
     DIRECTIONS_MIN,
-    NEIGHBOURS_MIN,
+    ORDER_MIN,
     PRECISION_MARGIN,
 )
 from detector.core.model.versions import Origin, Version
 from detector.core.shard.model_card import ModelCard, VersionList
 from detector.rendering.pages import plain
 
-COLUMNS = ("version", "", "steps", "normal events from", "to", "neighbours", "beyond", "alerts", "precision")
-_FIGURES = ("neighbours", "beyond", "alerts", "precision")
+COLUMNS = ("version", "", "steps", "normal events from", "to", "contrast", "beyond", "alerts", "precision")
+_FIGURES = ("contrast", "beyond", "alerts", "precision")
 _JUDGED = {
-    "neighbours": f"share of nearest core events that stayed; below {NEIGHBOURS_MIN:g} it is refused",
+    "contrast": f"how well changed events are told; below {CONTRAST_MIN:g} of what was above .5: refused",
+    "contrast_before": "the same by the version before",
+    "order": f"correlation of distances with those before; below {ORDER_MIN:g}, without contrast: refused",
     "directions": f"directions in use; below {DIRECTIONS_MIN:g} of those of the version before: refused",
     "directions_before": "the same by the version before",
     "beyond": f"share of normal events that are not accepted; {BEYOND_MARGIN:g} more than before: refused",

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.embedding.runs import through
+from benchmarks.embedding.transfer import Traffic, model_of, opened
 from detector.config.tree import ModelPart
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Manifest, encode, read_manifest, read_state
@@ -182,3 +184,43 @@ def test_differing_settings_are_named() -> None:
     ]
     tree["event"]["entities"] = []
     assert ("event.entities", "[card]", "[]") in differences(model(), ModelPart.model_validate(tree))
+
+
+# --- other units -------------------------------------------------------------------------------------------
+
+
+def blocks_of_256() -> ModelPart:
+    wanted = model_config().model_part(1)
+    barriers = wanted.model.barriers.model_copy(update={"block_events": 256, "every_events": 512})
+    return wanted.model_copy(update={"model": wanted.model.model_copy(update={"barriers": barriers})})
+
+
+def amounts(seed: int, count: int, factor: float) -> list[bytes]:
+    """Events at the times of any other seed's."""
+    values = factor * np.exp(np.random.default_rng(seed).normal(size=(count, 2)))
+    events = [
+        {"id": str(n), "t": 1_600_000_000 + 60 * n, "card": f"{n % 40}", "x": x, "y": y / factor}
+        for n, (x, y) in enumerate(values.tolist())
+    ]
+    return [json.dumps(event).encode() for event in events]
+
+
+@pytest.mark.parametrize("days_later", [0, 30])
+@pytest.mark.parametrize("factor", [0.01, 1.0, 100.0])
+def test_a_stream_of_other_units_is_told_by_its_first_block(factor: float, days_later: int) -> None:
+    """Found by measuring: the file's units stayed, which cost half of the first day's precision."""
+    wanted = blocks_of_256()
+    source = Traffic(config=wanted, lines=amounts(1, 1536, 1.0), days=(), frauds=np.zeros(0, dtype=bool))
+    learned = model_of([source])
+    here = opened(wanted, learned)
+    later = [line.replace(b"1600", b"1602") if days_later else line for line in amounts(2, 512, factor)]
+    through(later, here)
+    ratio = here._shard._scorer.units.units / learned.population["units"]
+    assert ratio.tolist() == pytest.approx([factor, 1.0], rel=0.25)
+    cold = opened(wanted, None)
+    through(later, cold)
+    x = [
+        np.median(each._shard._scorer.units.restore(each._shard._learning.core.filled().numerics)[:, 0])
+        for each in (here, cold)
+    ]
+    assert x[0] == pytest.approx(x[1], rel=0.3)

@@ -92,12 +92,6 @@ class Core:
         self._filled = len(rows)
         self._put(np.arange(len(rows)), rows)
 
-    def keep_before(self, time: float) -> None:
-        """Remove rows that are not older than an event time, s; the others stay if there are any."""
-        kept = np.flatnonzero(self.rows.times[: self._filled] < time)
-        if len(kept):
-            self.keep(kept)
-
     def sample(self) -> Sample:
         """Copy the core, for clustering in a background thread."""
         self._sampled[: self._filled] = True

@@ -188,12 +188,12 @@ class Learner(Encoder):
         self, config: EncoderConfig, inputs: int, hashed: int, texts: int, rng: np.random.Generator
     ) -> None:
         super().__init__(config, inputs, hashed, texts, rng)
-        self.steps = 0
+        self.steps, self._resumed = 0, 0  # the latter: steps before the optimiser began anew
         self._begin_moments()
 
     def _begin_moments(self) -> None:
-        self._first = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
-        self._second = {name: np.zeros_like(weight) for name, weight in self.weights.items()}
+        zeros = [{name: np.zeros_like(weight) for name, weight in self.weights.items()} for _ in range(2)]
+        self._first, self._second = zeros
 
     def learned(self) -> Learned:
         """Copy what is to be served."""
@@ -249,8 +249,8 @@ class Learner(Encoder):
     def _next_rate(self) -> np.float32:
         """Count one more step and return Adam's rate for it."""
         self.steps += 1
-        rate = self.config.learning_rate
-        return np.float32(rate * np.sqrt(1.0 - ADAM_BETA_2**self.steps) / (1.0 - ADAM_BETA_1**self.steps))
+        rate, count = self.config.learning_rate, self.steps - self._resumed
+        return np.float32(rate * np.sqrt(1.0 - ADAM_BETA_2**count) / (1.0 - ADAM_BETA_1**count))
 
     def to_state(self) -> dict[str, Any]:
         moments = {
@@ -258,11 +258,13 @@ class Learner(Encoder):
             for order, moments in (("first", self._first), ("second", self._second))
             for name, moment in moments.items()
         }
-        return {**super().to_state(), "steps": self.steps, "moments": moments}
+        resumed = {"resumed": self._resumed} if self._resumed else {}
+        return {**super().to_state(), "steps": self.steps, **resumed, "moments": moments}
 
     def load(self, state: Mapping[str, Any]) -> None:
         super().load(state)
         self.steps = int(state["steps"])
+        self._resumed = min(int(state.get("resumed", 0)), self.steps)
         self._first = {name: state["moments"][f"{name}_first"] for name in self.weights}
         self._second = {name: state["moments"][f"{name}_second"] for name in self.weights}
 
@@ -410,9 +412,7 @@ class LabelLearner(Learner):
         self._begin_moments()
         self._average = {name: weight.copy() for name, weight in self.weights.items()}
         self._averaged = 0  # steps since the bins were moved
-        self._hidden: NDArray[np.bool_] = np.zeros(
-            len(self.weights["hidden"]), dtype=np.bool_
-        )  # rows of weights that stay 0
+        self._hidden = np.zeros(len(self.weights["hidden"]), dtype=np.bool_)  # rows of weights that stay 0
 
     def _to_serve(self) -> dict[str, Floats]:
         return self._average

@@ -6,9 +6,14 @@
 Nothing is judged before the model is warm, or while it follows a shift: there is no version to keep then.
 
 Figures
-    neighbours   share of the nearest core events of core events that are the same by both encoders
+    contrast     how well core events are told from the same events with one group swapped for that of
+                 another one, which is what the encoder learns: area under the curve of the distance from
+                 the origin, .5 by chance; `contrast_before` by the encoder that serves
+    order        rank correlation of the distances between core events by both encoders, 0 by chance; only
+                 where the one that serves has learned nothing that could be lost: a healthy encoder may lay
+                 out its space anew
     directions   effective rank of the embedding of core events; `directions_before` by the encoder that
-                 serves. A broken learner loses most of it, also where many neighbours stay by chance
+                 serves. A broken learner loses most of it, also where the order stays
     beyond       share of core events, which were all accepted, that would not be accepted any more
     alerts       share of core events whose scores would be those of alerts
     precision    share of frauds among as many of the farthest events as there are frauds, among core events
@@ -27,17 +32,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.model.encoder import Learned
-from detector.core.model.index import Exact
-from detector.core.model.quality_of_space import effective_rank, shares_of_variance
+from detector.core.model.quality_of_space import area, effective_rank, shares_of_variance
 
 PROBES = 256  # core events that are compared, at most
 PROBES_MIN = 64  # fewer say nothing
-NEIGHBOURS = 10
+SWAPS = 2  # changed events for each of them
 FRAUDS_MIN, FRAUDS_MAX = 32, 256  # confirmed ones, the newest
 
-NEIGHBOURS_MIN = 0.1
-"""Least share of neighbours that stay."""
-DIGITS = 6  # of an effective rank
+CHANCE = 0.5
+LEARNED = 0.525
+"""Least contrast of an encoder that has learned something; the report's flag has the same limit."""
+CONTRAST_MIN = 0.5
+"""Least contrast beyond chance, in that of the encoder that serves."""
+ORDER_MIN = 0.2
+"""Least correlation, where the encoder that serves has learned nothing."""
+DIGITS = 6
 DIRECTIONS_MIN = 0.5
 """Least effective rank, in that of the encoder that serves."""
 BEYOND_MARGIN, ALERTS_MARGIN = 0.10, 0.02
@@ -49,7 +58,7 @@ PRECISION_MARGIN = 0.15
 """By how much less precision may be, and by two standard errors of it at least."""
 
 
-BROKEN: Mapping[str, float] = {"neighbours": 0.0}
+BROKEN: Mapping[str, float] = {"order": 0.0}
 """Figures of an encoder that is not `finite`."""
 
 
@@ -57,6 +66,9 @@ class Seen(NamedTuple):
     """What an encoder makes of the same events."""
 
     points: NDArray[np.float32]  # (n, D) of core events
+    changed: NDArray[
+        np.float32
+    ]  # (s, D) of such events with one group swapped; none where nothing is swapped
     distances: NDArray[np.float32]  # (n,) to the nearest cluster
     frauds: NDArray[np.float32]  # (m,) the same of confirmed frauds
 
@@ -70,8 +82,12 @@ def compared(before: Seen, after: Seen) -> dict[str, float]:
     """Figures of both encoders; none where there are too few events."""
     figures = {}
     if len(after.points) >= PROBES_MIN:
-        figures["neighbours"] = _shared(before.points, after.points)
-        figures["directions_before"], figures["directions"] = map(_directions, (before.points, after.points))
+        both = before, after
+        if len(after.changed):
+            figures["contrast_before"], figures["contrast"] = map(_contrast, both)
+        if figures.get("contrast_before", CHANCE) < LEARNED:
+            figures["order"] = _order(before.points, after.points)
+        figures["directions_before"], figures["directions"] = map(_directions, both)
         if len(after.frauds) >= FRAUDS_MIN:
             figures["precision_before"] = _precision(before)
             figures["precision"] = _precision(after)
@@ -90,9 +106,17 @@ def objections(figures: Mapping[str, float], served: Mapping[str, float], again:
         Candidates that were refused since then.
     """
     found = []
-    if figures.get("neighbours", 1.0) < NEIGHBOURS_MIN:
+    if (before := figures.get("contrast_before", CHANCE)) >= LEARNED:
+        least = CHANCE + CONTRAST_MIN * (before - CHANCE)
+        if figures["contrast"] < least:
+            found.append(
+                f"contrast of changed events falls from {before:.3f} to {figures['contrast']:.3f}, "
+                f"at least {least:.3f} must be left"
+            )
+    elif figures.get("order", 1.0) < ORDER_MIN:
         found.append(
-            f"{figures['neighbours']:.0%} of the nearest core events stay, at least {NEIGHBOURS_MIN:.0%} must"
+            f"distances between core events correlate with those before by {figures['order']:.2f}, "
+            f"at least {ORDER_MIN:g} must be left"
         )
     if figures.get("directions", math.inf) < DIRECTIONS_MIN * figures.get("directions_before", 0.0):
         found.append(
@@ -114,21 +138,30 @@ def objections(figures: Mapping[str, float], served: Mapping[str, float], again:
     return found
 
 
-def _shared(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
-    near = np.zeros((len(before), len(before)), dtype=np.bool_)
-    rows = np.arange(len(before))[:, None]
-    near[rows, _neighbours(before)] = True
-    return float(near[rows, _neighbours(after)].mean())
+def _contrast(seen: Seen) -> float:
+    norms = np.linalg.norm(np.concatenate([seen.points, seen.changed]).astype(np.float64), axis=1)
+    return round(area(norms, np.arange(len(norms)) >= len(seen.points)), DIGITS)
 
 
-def _directions(points: NDArray[np.float32]) -> float:
+def _order(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:
+    """Mean of the rank correlations of the distances of each point to all others (Spearman 1904)."""
+    one, other = _ranks(before), _ranks(after)
+    return round(float((one * other).mean() / max(float((one * one).mean()), 1e-12)), DIGITS)
+
+
+def _ranks(points: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Of the distances (n, n - 1) of each point to the others, around 0."""
+    doubles = points.astype(np.float64)
+    squares = np.square(doubles[:, None] - doubles[None]).sum(axis=2)
+    others = squares[~np.eye(len(points), dtype=np.bool_)].reshape(len(points), -1)
+    ranks = np.argsort(np.argsort(others, axis=1, kind="stable"), axis=1, kind="stable").astype(np.float64)
+    ranks -= (others.shape[1] - 1) / 2.0
+    return ranks
+
+
+def _directions(seen: Seen) -> float:
     # It is a part of the state, and the last bits of eigenvalues depend on the CPU.
-    return round(effective_rank(shares_of_variance(points.astype(np.float64))), DIGITS)
-
-
-def _neighbours(points: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Numbers of the nearest other points of each, (n, k)."""
-    return Exact(points).search(points, NEIGHBOURS + 1)[0][:, 1:]
+    return round(effective_rank(shares_of_variance(seen.points.astype(np.float64))), DIGITS)
 
 
 def _precision(seen: Seen) -> float:

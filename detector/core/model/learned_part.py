@@ -89,12 +89,12 @@ class LearnedPart(ScorePart):
         nearest, distances = self._index.search(embedded, 1)
         return embedded, nearest[:, 0], distances[:, 0], clusters.centres, clusters.sizes, clusters.radii
 
-    def seen(self, sample: Events, frauds: Events) -> Seen:
-        """What the encoder makes of core events and of confirmed frauds."""
+    def seen(self, sample: Events, changed: Events, frauds: Events) -> Seen:
+        """What the encoder makes of core events, changed ones, and confirmed frauds."""
         assert self._index is not None
-        points, others = (self._encoder.encode(inputs, hashes) for inputs, hashes in (sample, frauds))
+        points, swapped, others = (self._encoder.encode(*events) for events in (sample, changed, frauds))
         distances = [self._index.search(each, 1)[1][:, 0] for each in (points, others)]
-        return Seen(points, *distances)
+        return Seen(points, swapped, *distances)
 
     def learned(self, step: int) -> Learned:
         """Weights of the encoder that serves, which the learner had at a step."""

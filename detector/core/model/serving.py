@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Model
 from detector.core.erasure import Counts, Erased, Keys
-from detector.core.features import Features, Layout, Rows
+from detector.core.features import Features, Layout, Rows, swap
 from detector.core.model.clusters import Core, Sample
 from detector.core.model.embedding import Space
 from detector.core.model.encoder import Learned
 from detector.core.model.habits_part import HabitsPart
-from detector.core.model.judgement import PROBES, compared
+from detector.core.model.judgement import PROBES, SWAPS, compared
 from detector.core.model.labelled_parts import LabelledPart, TreesPart
 from detector.core.model.learned_part import Events, LearnedPart, learned_weight
 from detector.core.model.nearest_normal import NearestNormal
@@ -48,6 +48,8 @@ ROBUST_SHARES = (0.45, 0.45, 0.1)
 ONE_SPREAD = 0.7
 # Core events that the median and span of distances are measured on.
 MEASURED_BY = 2048
+# Seed of which events are changed to judge encoders.
+SWAPPED = 19
 
 
 class RobustPart(ScorePart):
@@ -156,7 +158,7 @@ class ServedModel:
         made = [part for make in PARTS if (part := make(setup)) is not None]
         self._plain = [part for part in made if not part.labelled]
         self._labelled = [part for part in made if part.labelled]
-        self._features = features
+        self._layout, self._features = layout, features
         self.version = 0
         self.step = 0  # of the plain learner when its weights were copied
         self.ready = False
@@ -278,12 +280,23 @@ class ServedModel:
         else:
             few = slice(None, None, -(-len(some) // PROBES) or 1)
             probes = np.ascontiguousarray(some[few]), rows.take(few)
+            events = probes, self._changed(probes[1]), frauds
             part = next(each for each in copies if isinstance(each, LearnedPart))
-            before = part.seen(probes, frauds) if self.ready else None
+            before = part.seen(*events) if self.ready else None
             _refit(copies, fit)
-            figures = {} if before is None else compared(before, part.seen(probes, frauds))
+            figures = {} if before is None else compared(before, part.seen(*events))
         distances = _columns(copies, rows, some)
         return Promotion(copies, learned, figures, distances, inputs[measured, self._features.heat])
+
+    def _changed(self, rows: Rows) -> Events:
+        """Events of n rows with one group swapped for another row's, as the encoder learns to tell them."""
+        groups = self._layout.swapped
+        rng = np.random.default_rng(SWAPPED)  # the same for all encoders
+        count = SWAPS * len(rows) if groups else 0
+        own = rows.take(np.arange(count) % max(len(rows), 1))
+        donors = rows.take(rng.integers(0, max(len(rows), 1), count))
+        changed = swap(own, donors, self._layout, rng.integers(0, max(groups, 1), count))
+        return self._features.compute(changed), changed
 
     @property
     def learned(self) -> Learned:

@@ -67,6 +67,10 @@ class Shift:
     before: Before
     factors: Doubles | None  # (J,) of each numeric's unit; None: not explained by units
 
+    def earlier(self, core: Rows) -> NDArray[np.bool_]:
+        """Which events of the core are from before it."""
+        return _earlier(core, self.before, self.rows)
+
 
 def in_words(shift: Shift, layout: Layout) -> str:
     """What was found, for the log."""
@@ -140,8 +144,8 @@ class ShiftWatch:
         moved = moved_columns(self._middles, rows.numerics)
         factors = np.ones(rows.numerics.shape[1])
         if len(moved):
-            earlier_values = core.numerics[core.times < self._before[0].time]
-            factors[moved] = unit_factors(earlier_values[:, moved], rows.numerics[:, moved])
+            known = core.numerics[_earlier(core, self._before[0], rows)]
+            factors[moved] = unit_factors(known[:, moved], rows.numerics[:, moved])
         if (factors != 1.0).any():
             self._find(rows, self._before[0], factors)
         elif self._run_long_enough():
@@ -224,6 +228,15 @@ class ShiftWatch:
             Before(before["time"], before["calibration"] or None, before["population"])
             for _, before in sorted(state["before"].items())
         ]
+
+
+def _earlier(core: Rows, before: Before, rows: Rows) -> NDArray[np.bool_]:
+    """Which events of the core came before the last blocks, which end with `rows`.
+
+    Those of a model file are from another stream, whose clock may be ahead of these.
+    """
+    earlier: NDArray[np.bool_] = (core.times < before.time) | (core.times > rows.times.max())
+    return earlier
 
 
 def middles_of(values: Doubles) -> Doubles:

@@ -98,11 +98,12 @@ class Trainer:
         return self.learner.learned()
 
     def resume(self, learned: Learned) -> None:
-        """Go on from weights that were served; the optimiser begins anew."""
+        """Go on from weights that were served; the optimiser begins anew, with its first steps corrected."""
         state = self.learner.to_state()
         moments = {name: np.zeros_like(moment) for name, moment in state["moments"].items()}
         weights = {name: weight.copy() for name, weight in learned.weights.items()}
-        self.learner.load({**state, "edges": learned.edges.copy(), "weights": weights, "moments": moments})
+        anew = {"resumed": state["steps"], "moments": moments}
+        self.learner.load({**state, "edges": learned.edges.copy(), "weights": weights, **anew})
 
     def _hide(self, rows: Rows) -> None:
         """Take away from the learner what only says whose event it is."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from detector.core.model.shifts import in_words
 from detector.core.shard.learning import Learning
 from detector.core.shard.scoring import Scorer
@@ -11,7 +13,8 @@ def follow(scorer: Scorer, learning: Learning) -> str:
     """Follow the shift that was found since the last barrier, before anything is promoted.
 
         other units     the core keeps what is older, profiles of all events and calibration go back to what
-                        they were, and nothing is refitted, unless a barrier has come between
+                        they were, and nothing is refitted, unless a barrier has come between. A model file's
+                        first events may have other units than its core; then profiles begin with them
         other stream    core, profiles and calibration begin again, and the parts are refitted at once
 
     A refit that is under way is given up: it is based on events from both sides of the shift.
@@ -29,7 +32,9 @@ def follow(scorer: Scorer, learning: Learning) -> str:
     if shift.factors is None:
         learning.begin_again(scorer.begin_again(shift, learning.core), version)
     else:
-        learning.core.keep_before(shift.before.time)
+        earlier = np.flatnonzero(shift.earlier(learning.core.filled()))
+        if len(earlier):
+            learning.core.keep(earlier)
         scorer.follow_units(shift)
         if shift.before.calibration is None:
             scorer.calibration.forget()

@@ -241,6 +241,10 @@ class Scorer:
         values = self.units.restore(rows.numerics)
         self.units = Units.read(values)
         rows.numerics[:] = self.units.scale(values)
+        self._begin_profiles(rows)
+
+    def _begin_profiles(self, rows: Rows) -> None:
+        """Begin profiles with these rows, n of them."""
         self.profiles = Profiles(self.layout, self._config)
         self.profiles.reserve(len(rows))
         self.profiles.observe(rows)
@@ -256,8 +260,13 @@ class Scorer:
     def follow_units(self, shift: Shift) -> None:
         """Take other units; everything is then as it was before the shift."""
         assert shift.factors is not None
+        values = self.units.restore(shift.rows.numerics)
         self.units = self.units.times(shift.factors)
-        self.profiles.follow_units(shift.before.population, shift.before.time)
+        if len(shift.before.population):
+            self.profiles.follow_units(shift.before.population, shift.before.time)
+        else:  # a model file's core has other units than the first events
+            shift.rows.numerics[:] = self.units.scale(values)
+            self._begin_profiles(shift.rows)
         if shift.before.calibration is not None:
             self.calibration.load(shift.before.calibration)
 

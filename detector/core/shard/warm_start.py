@@ -10,6 +10,8 @@ that of checkpoints, as it holds parts of their states.
 Rules
     - Where fields and settings are the same, all of it is taken; else the weights of the encoder, as far as
       fields are the same (`transfer`). The encoder alone can also be asked for: it knows no units.
+    - Units of the file are kept where they fit: the first block tells a stream of other units, as a later one
+      tells a change of them (`model.shifts`).
     - A warm start is an ordinary checkpoint at the shard's first offset. The first journal names it, so the
       state stays a function of log and journal, and recovery needs nothing new.
     - Its predecessor is named after the model file and is in no store. If the checkpoint is damaged, recovery
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from detector.config.tree import ModelPart
+from detector.core.model.shifts import middles_of
 from detector.core.model.versions import Origin
 from detector.core.records import Identity
 from detector.core.recovery.checkpoint import Manifest, Snapshot
@@ -130,6 +133,8 @@ def first_checkpoint(model: Model, wanted: ModelPart, identity: Identity, bare: 
         learned = dict(model.population)
         state["profiles"]["priors"] = learned.pop("priors")
         state.update(learned)
+        middles = middles_of(learned["core"]["rows"]["numerics"])
+        state["shifts"] = {**state["shifts"], "middles": middles}
     else:
         learner, there = state["learner"], model.population["learner"]["weights"]
         weights = transfer.weights(model.config, there, wanted, learner["weights"])
