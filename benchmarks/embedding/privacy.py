@@ -31,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from benchmarks.embedding.promotions import value_at
 from benchmarks.embedding.readers import (
     SEED,
     category_read,
@@ -39,7 +38,7 @@ from benchmarks.embedding.readers import (
     linked,
     number_read,
 )
-from benchmarks.embedding.runs import first_lines
+from benchmarks.embedding.runs import first_lines, value_at
 from benchmarks.embedding.search import halved, quantised
 from benchmarks.quality.streams import Stream, make, parse_plans
 from benchmarks.speed.common import IDENTITY, drive, make_barrier, show

@@ -80,7 +80,7 @@ def _row(name: str, seconds: list[float]) -> list[str]:
 
 
 def _serve(parent: Connection) -> None:
-    server = HttpServer("127.0.0.1:0", Status, lambda: 0.0, lambda: (b"a 1\n" * 50_000, "text/plain"))
+    server = HttpServer("127.0.0.1:0", Status, lambda: 0.0, lambda _: (b"a 1\n" * 50_000, "text/plain"))
     server.start()
     parent.send(int(server.url.rpartition(":")[2]))
     total = 0
