@@ -8,8 +8,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from detector.core.alerts.amounts import on_side, sizes
+from detector.core.alerts.amounts import is_large, on_side, sizes
 from detector.core.alerts.case_rows import CaseBefore
 from detector.core.alerts.earlier import range_so_far, unlisted, unusual_before
 from detector.core.alerts.facts import Evidence, Facts
@@ -182,6 +184,15 @@ def test_a_range_of_debits_has_no_cents_where_that_of_payments_has_none() -> Non
     words = Sentences(EXPOSED).words
     assert words.amounts(-635.1, -248.5, -300.0, {}) == "-640 to -250"
     assert words.amounts(248.5, 635.1, 300.0, {}) == "250 to 640"
+
+
+@given(amount=st.floats(0.01, 1e6), low=st.floats(0.0, 1e3), width=st.floats(0.01, 1e3))
+@settings(max_examples=30, deadline=None)
+def test_the_first_refund_is_not_large_by_what_payments_are(amount: float, low: float, width: float) -> None:
+    assert not is_large(-amount, (low, low + width), 2.0)
+    assert not is_large(amount, (-low - width, -low), 2.0)
+    assert is_large(amount, (low, low + width), 2.0) == is_large(-amount, (-low - width, -low), 2.0)
+    assert signs_of([], [], -amount, (low, low + width), None, 1) == ()
 
 
 def test_an_empty_history_has_no_range() -> None:

@@ -7,6 +7,7 @@ Rules
       its largest, are sizes: nothing that was paid back makes a loss smaller.
     - An amount has a *side*: below 0, or not. It is compared with others of its side alone: a debit with
       debits, not with the salary. What is 0 or missing is compared with all.
+    - Where all that is usual is on the other side, nothing is known of this one: a first refund is not large.
     - A single amount is told as it was written, with its sign.
 """
 
@@ -40,3 +41,16 @@ def sizes(ends: tuple[float, float], amount: float) -> tuple[float, float]:
     """
     low, high = (-ends[1], -ends[0]) if amount < 0.0 else ends
     return max(low, 0.0), max(high, 0.0)
+
+
+def is_large(amount: float, usual: tuple[float, float], times: float) -> bool:
+    """Whether an amount is so many times as large as what is usual on its side.
+
+    Examples
+    --------
+    >>> is_large(-90.0, (-40.0, -15.0), 2.0), is_large(-90.0, (15.0, 40.0), 2.0)
+    (True, False)
+    """
+    low, high = usual
+    other_side = (amount < 0.0 <= low and high > 0.0) or (amount > 0.0 >= high and low < 0.0)
+    return not other_side and abs(amount) > times * sizes(usual, amount)[1]

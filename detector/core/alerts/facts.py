@@ -30,7 +30,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.amounts import on_side, sizes
+from detector.core.alerts.amounts import is_large, on_side, sizes
 from detector.core.alerts.case_rows import CaseBefore
 from detector.core.alerts.contacts import NOTHING_MET
 from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
@@ -199,7 +199,7 @@ class Facts:
             yield Fact(code="near_fraud", values=values, detail=self._say.near_fraud())
 
     def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
-        if usual is None or not abs(of.amount) > TIMES_DEAR * sizes(usual, of.amount)[1] or self._days:
+        if usual is None or not is_large(of.amount, usual, TIMES_DEAR) or self._days:
             return
         time, history = float(of.event.times[0]), of.history
         small = (history.times > time - WINDOWS_S[0]) & on_side(history.amounts, of.amount)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 
-from detector.core.alerts.amounts import sizes
+from detector.core.alerts.amounts import is_large
 from detector.core.alerts.explain import Reason
 from detector.core.alerts.facts import SHORT_WINDOW_S, TIMES_DEAR, Fact
 from detector.core.alerts.known import EVENTS_MIN, is_impossible
@@ -51,7 +51,7 @@ def signs_of(
     if any(name not in own for name in busy):
         found.add("busy")
     for sign, ends in (("large", usual), ("large_there", there)):
-        if ends is not None and abs(amount) > TIMES_DEAR * sizes(ends, amount)[1]:
+        if ends is not None and is_large(amount, ends, TIMES_DEAR):
             found.add(sign)
     if case_events > 1:
         found.add("again")
