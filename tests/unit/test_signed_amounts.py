@@ -1,4 +1,4 @@
-"""Debits that are written below 0 are told as payments above 0 are: the size is the distance from 0."""
+"""Alerts treat a debit of -40 as they treat a payment of 40: an amount is as large as it is far from 0."""
 
 from __future__ import annotations
 
@@ -188,11 +188,20 @@ def test_a_range_of_debits_has_no_cents_where_that_of_payments_has_none() -> Non
 
 @given(amount=st.floats(0.01, 1e6), low=st.floats(0.0, 1e3), width=st.floats(0.01, 1e3))
 @settings(max_examples=30, deadline=None)
-def test_the_first_refund_is_not_large_by_what_payments_are(amount: float, low: float, width: float) -> None:
-    assert not is_large(-amount, (low, low + width), 2.0)
-    assert not is_large(amount, (-low - width, -low), 2.0)
-    assert is_large(amount, (low, low + width), 2.0) == is_large(-amount, (-low - width, -low), 2.0)
-    assert signs_of([], [], -amount, (low, low + width), None, 1) == ()
+def test_a_first_refund_is_large_if_a_payment_of_its_size_would_be(
+    amount: float, low: float, width: float
+) -> None:
+    payments, debits = (low, low + width), (-low - width, -low)
+    large = amount > 2.0 * (low + width)
+    assert is_large(amount, payments, 2.0) == is_large(-amount, debits, 2.0) == large
+    assert is_large(-amount, payments, 2.0) == is_large(amount, debits, 2.0) == large
+    assert signs_of([], [], -amount, payments, None, 1) == (("large",) if large else ())
+
+
+def test_two_usual_refunds_of_a_card_that_only_pays_are_no_unusual_sum() -> None:
+    rows, past = known_card(40.0), history((600.0, -41.0), (DAY_S, 40.0))
+    assert "window" not in facts(rows, past, -40.0)
+    assert "window" in facts(rows, history((600.0, -900.0), (DAY_S, 40.0)), -900.0)
 
 
 def test_an_empty_history_has_no_range() -> None:

@@ -7,7 +7,8 @@ Rules
       its largest, are sizes: nothing that was paid back makes a loss smaller.
     - An amount has a *side*: below 0, or not. It is compared with others of its side alone: a debit with
       debits, not with the salary. What is 0 or missing is compared with all.
-    - Where all that is usual is on the other side, nothing is known of this one: a first refund is not large.
+    - Where all that is usual is on the other side, an amount is compared with the sizes there: a first refund
+      is large if payments of that size would be.
     - A single amount is told as it was written, with its sign.
 """
 
@@ -44,13 +45,12 @@ def sizes(ends: tuple[float, float], amount: float) -> tuple[float, float]:
 
 
 def is_large(amount: float, usual: tuple[float, float], times: float) -> bool:
-    """Whether an amount is so many times as large as what is usual on its side.
+    """Whether an amount is so many times as large as what is usual on its side, else on the other one.
 
     Examples
     --------
-    >>> is_large(-90.0, (-40.0, -15.0), 2.0), is_large(-90.0, (15.0, 40.0), 2.0)
+    >>> is_large(-90.0, (-40.0, 200.0), 2.0), is_large(-90.0, (15.0, 80.0), 2.0)
     (True, False)
     """
-    low, high = usual
-    other_side = (amount < 0.0 <= low and high > 0.0) or (amount > 0.0 >= high and low < 0.0)
-    return not other_side and abs(amount) > times * sizes(usual, amount)[1]
+    largest = sizes(usual, amount)[1] or max(map(abs, usual))
+    return abs(amount) > times * largest

@@ -299,11 +299,11 @@ class Facts:
             many = count >= max(EVENTS_MIN, TIMES_USUAL * (expected or 0.0))
             per_s = None if expected is None or own is None else own.per_s
             a_day = None if per_s is None else self._usual_sum(of, per_s * DAY_S)
+            times = max(1.0, expected or 0.0)
             dear = (
                 usual is not None
                 and total is not None
-                and not math.isnan(of.amount)
-                and total - abs(of.amount) > sizes(usual, of.amount)[1] * max(1.0, expected or 0.0)
+                and is_large(math.copysign(total - abs(of.amount), of.amount), usual, times)
                 and (a_day is None or total > TIMES_DEAR * a_day * reach_s / DAY_S)
             )
             if not many and not dear:
