@@ -166,7 +166,11 @@ def _show(message: Message) -> None:
 
 
 def _earlier(one: Mapping[str, Any], time: str, entities: Collection[str]) -> tuple[str, str, str, str]:
-    """An event before one of `time`: its time, its amount, what it met, how unusual it was if that counts."""
+    """A row of the table of earlier events: time, amount, what it met, and how unusual it was.
+
+    The last is empty for an event that was neither alerted nor held back and was not unusual, or was more
+    than a day before `time`.
+    """
     from detector.core.alerts.earlier import UNUSUAL
     from detector.core.alerts.words import one_in
     from detector.core.events import read_time

@@ -105,9 +105,9 @@ def _at_risk(body: Mapping[str, Any]) -> str:
     return said
 
 
-def beside(one: Mapping[str, Any], entities: Collection[str] | None = None) -> str:
-    """What an event of `recent` met, beside the event of its alert; `entities`: of these, what both met."""
-    known = [name for name in one.get("same") or () if entities is None or name in entities]
+def beside(one: Mapping[str, Any], entities: Collection[str]) -> str:
+    """What an event of `recent` met: which `entities` it shares with the alert's event, what was new then."""
+    known = [name for name in one.get("same") or () if name in entities]
     parts = ("same", known), ("new", one.get("new") or ())
     return "; ".join(f"{which} {', '.join(map(line, names))}" for which, names in parts if names)
 

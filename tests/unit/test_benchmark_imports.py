@@ -18,15 +18,19 @@ def file_of(module: str) -> Path:
 
 
 def names_of(file: Path) -> set[str]:
-    """Names that a module has at its top level."""
+    """Names that others can import from a module; what functions and classes have inside is not looked at."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+    nodes: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while nodes:
+        node = nodes.pop()
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             names.add(node.name)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            continue
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             names.add(node.id)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             names.update(alias.asname or alias.name for alias in node.names)
+        nodes.extend(ast.iter_child_nodes(node))
     return names
 
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.alerts.contacts import CONTACTS_MAX, NOTHING_MET, Contacts, Met, numbers_of
+from detector.core.alerts.contacts import CONTACTS_MAX, NOTHING_MET, Contacts, MetBefore, numbers_of
 from detector.core.alerts.recent import MET, History, Recent
 from detector.core.alerts.words import Sentences
 from detector.core.features import Layout
@@ -26,8 +26,8 @@ def test_the_same_another_and_a_new_one_are_told_apart() -> None:
     rows = observed(rows)
     numbers = CONTACTS.numbered(rows)
     assert CONTACTS.beside(numbers[-1], numbers[[-2, -3]]) == (
-        Met(same=("kind",), other=("shop",), new=("shop",)),
-        Met(same=("shop", "kind"), new=("shop", "kind")),
+        MetBefore(same=("kind",), other=("shop",), new=("shop",)),
+        MetBefore(same=("shop", "kind"), new=("shop", "kind")),
     )
 
 
@@ -85,13 +85,13 @@ def test_the_ring_keeps_them_and_reads_one_from_before() -> None:
 @pytest.mark.parametrize(
     ("met", "said"),
     [
-        (Met(same=("shop", "kind")), ", same shop"),
-        (Met(other=("shop",), new=("shop",)), ", new shop"),
-        (Met(other=("shop",)), ", other shop"),
+        (MetBefore(same=("shop", "kind")), ", same shop"),
+        (MetBefore(other=("shop",), new=("shop",)), ", new shop"),
+        (MetBefore(other=("shop",)), ", other shop"),
         (NOTHING_MET, ""),
     ],
 )
-def test_it_is_said_of_entities(met: Met, said: str) -> None:
+def test_it_is_said_of_entities(met: MetBefore, said: str) -> None:
     assert Sentences(SCHEMA).phrases.beside(met) == said
 
 
@@ -108,17 +108,17 @@ def test_the_latest_with_the_same_amount_says_what_it_met() -> None:
     past = History(nothing.astype(np.int64), nothing, amounts, nothing, 0.0, nothing.astype(np.int64))
     assert (past.beside, past.again) == ((), NOTHING_MET)
 
-    def beside(places: NDArray[np.intp]) -> tuple[Met, ...]:
-        return tuple(Met((str(place),)) for place in places.tolist())
+    def beside(places: NDArray[np.intp]) -> tuple[MetBefore, ...]:
+        return tuple(MetBefore((str(place),)) for place in places.tolist())
 
-    assert past.with_beside(beside, 7.0, 1).again == Met(("1",))
-    assert past.with_beside(beside, 7.0, 2).beside == (Met(("0",)), Met(("1",)))
+    assert past.with_beside(beside, 7.0, 1).again == MetBefore(("1",))
+    assert past.with_beside(beside, 7.0, 2).beside == (MetBefore(("0",)), MetBefore(("1",)))
     assert past.with_beside(beside, 1.0, 2).again == NOTHING_MET
 
 
 def test_of_an_amount_that_comes_again_categories_that_differ_are_told_too() -> None:
     """A card payment, and then a reimbursement of the same amount from the same shop."""
-    met = Met(("shop",), ("kind",))
+    met = MetBefore(("shop",), ("kind",))
     say = Sentences(SCHEMA).phrases
     assert say.beside(met) == ", same shop"
     assert say.beside(met, whole=True) == ", same shop, other kind"

@@ -67,6 +67,12 @@ class Totals:
     largest: float | None = None
     related: Sequence[int] = ()  # offsets of the first alerts of other cases
 
+    @classmethod
+    def of_one(cls, offset: int, exposure: float | None, related: Sequence[int] = ()) -> Totals:
+        """Those of a case that has one alert and nothing else."""
+        size = None if exposure is None else abs(exposure)
+        return cls(case=offset, sum=size, largest=size, related=related)
+
 
 class CaseBefore(NamedTuple):
     """An entity's case without the event that looks back on it."""

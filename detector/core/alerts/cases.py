@@ -194,8 +194,7 @@ class Cases:
         """
         entity, time = candidate.entity, candidate.time
         if not entity:
-            size = None if candidate.exposure is None else abs(candidate.exposure)
-            return Totals(case=candidate.offset, sum=size, largest=size)
+            return Totals.of_one(candidate.offset, candidate.exposure)
         slot = self._open.get(entity)
         if slot is not None:
             if entity in self._waiting:

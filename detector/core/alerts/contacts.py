@@ -23,7 +23,7 @@ PER_NUMBER = 2
 _CODES = 1 << (HASH_BITS + 1)
 
 
-class Met(NamedTuple):
+class MetBefore(NamedTuple):
     """What an earlier event met, beside one that is told."""
 
     same: tuple[str, ...] = ()  # names of the contacts that are those of the other event, too
@@ -32,7 +32,7 @@ class Met(NamedTuple):
     usual: tuple[str, ...] = ()  # those of `same` of which no word is needed: the main entity's usual ones
 
 
-NOTHING_MET = Met()
+NOTHING_MET = MetBefore()
 
 
 class Contacts:
@@ -66,7 +66,7 @@ class Contacts:
 
     def beside(
         self, now: NDArray[np.float64], then: NDArray[np.float64], usual: Collection[str] = ()
-    ) -> tuple[Met, ...]:
+    ) -> tuple[MetBefore, ...]:
         """What m earlier events met (m, numbers), beside an event (numbers,).
 
         `usual`: contacts of the event that are the main entity's usual ones.
@@ -78,7 +78,7 @@ class Contacts:
         new = there & (others % 2 == 1)
         plain = same & np.array([name in usual for name in self._names], dtype=np.bool_)
         masks = np.stack((same, differs, new, plain)) @ self._bits
-        return tuple(Met(*map(self._named, of)) for of in masks.T.tolist())
+        return tuple(MetBefore(*map(self._named, of)) for of in masks.T.tolist())
 
     def _codes(self, numbers: NDArray[np.float64]) -> NDArray[np.int64]:
         whole = numbers.astype(np.int64)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from detector.core.alerts.amounts import on_side, sizes
 from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
-from detector.core.alerts.contacts import NOTHING_MET, Met
+from detector.core.alerts.contacts import NOTHING_MET, MetBefore
 from detector.core.alerts.known import EVENTS_MIN, OWN_HISTORY_MIN, TIMES_USUAL, Pace
 from detector.core.alerts.recent import ALERTED, HELD, Beside, History
 from detector.core.features import DAY_S
@@ -39,7 +39,7 @@ class Before(NamedTuple):
     score: float
     why: str = ""  # what its history shows: one of WHY; empty: neither
     events: int = 0  # within an hour, with this one, where that is why
-    met: Met = NOTHING_MET  # what it met, beside what the event that is told met
+    met: MetBefore = NOTHING_MET  # what it met, beside what the event that is told met
 
 
 class Earlier(NamedTuple):

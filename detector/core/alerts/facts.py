@@ -201,13 +201,12 @@ class Facts:
     def _small_then_large(self, of: Evidence, usual: tuple[float, float] | None) -> Iterator[Fact]:
         if usual is None or not is_large(of.amount, usual, TIMES_DEAR) or self._days:
             return
-        time, history = float(of.event.times[0]), of.history
-        small = (history.times > time - WINDOWS_S[0]) & on_side(history.amounts, of.amount)
-        small &= (history.amounts != 0.0) & (np.abs(history.amounts) <= abs(of.amount) / TIMES_LARGER)
+        history, small = of.history, _small_before(of, WINDOWS_S[0], abs(of.amount) / TIMES_LARGER)
         if not small.any():
             return
         latest = int(np.flatnonzero(small)[0])
-        gap_s, amount = max(0.0, time - float(history.times[latest])), float(history.amounts[latest])
+        gap_s = max(0.0, float(of.event.times[0]) - float(history.times[latest]))
+        amount = float(history.amounts[latest])
         yield Fact(
             code="small_then_large",
             values={"small": amount, "large": of.amount, "gap_s": short(gap_s)},
@@ -224,13 +223,10 @@ class Facts:
         low = max((ends[0] for ends in ranges), default=0.0)
         if not 0.0 < size < min(low / TIMES_SMALLER, own):  # small in its category alone: usual here
             return
-        time, history = float(of.event.times[0]), of.history
         as_small = min(max(TIMES_SMALLER * size, low / TIMES_SMALLER), own)
-        small = on_side(history.amounts, of.amount) & (history.amounts != 0.0)
-        small &= np.abs(history.amounts) <= as_small
         # Stolen cards are tried out quickly.
-        small &= (history.times > time - SHORT_WINDOW_S) & (not self._days)
-        count, largest = 1 + int(small.sum()), float(np.abs(history.amounts[small]).max(initial=size))
+        small = _small_before(of, SHORT_WINDOW_S, as_small) & (not self._days)
+        count, largest = 1 + int(small.sum()), float(np.abs(of.history.amounts[small]).max(initial=size))
         first = bool(contacts) and size <= low / TIMES_SMALLER**2
         alerted = any(not one.usual for one in of.shared)
         values: Values = {
@@ -495,3 +491,10 @@ class Facts:
             for place, (low, high) in zip(self._layout.numerics, ends.T.tolist(), strict=True)
             if place.field.echo and not math.isnan(low)
         }
+
+
+def _small_before(of: Evidence, window_s: float, size_max: float) -> NDArray[np.bool_]:
+    """Which events of the history, (m,), have a size of at most this, on the event's side, in a window."""
+    amounts, recent = of.history.amounts, of.history.times > float(of.event.times[0]) - window_s
+    small: NDArray[np.bool_] = recent & on_side(amounts, of.amount) & (amounts != 0.0)
+    return small & (np.abs(amounts) <= size_max)

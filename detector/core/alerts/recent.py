@@ -24,7 +24,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.alerts.contacts import NOTHING_MET, Met
+from detector.core.alerts.contacts import NOTHING_MET, MetBefore
 from detector.core.erasure import Counts, Erased, Keys, counted
 from detector.core.state import Table, row_hash, rows_hash, words
 
@@ -43,7 +43,7 @@ HISTORY_MAX = 1024
 STEPS_MAX = 16_384
 
 
-Beside = Callable[[NDArray[np.intp]], tuple[Met, ...]]
+Beside = Callable[[NDArray[np.intp]], tuple[MetBefore, ...]]
 """Says what the events at these places of a history met, beside the event that is told."""
 
 
@@ -57,8 +57,8 @@ class History(NamedTuple):
     since: float  # event time from which all of its events are here, s
     fates: NDArray[np.int64]  # (m,) HELD, ALERTED, or 0
     met: NDArray[np.float64] = np.zeros((0, 0))  # (m, numbers) what they met: see `contacts.py`
-    beside: tuple[Met, ...] = ()  # of the latest, what they met beside the event that is told; empty: unknown
-    again: Met = NOTHING_MET  # the same of the latest one with the amount of that event
+    beside: tuple[MetBefore, ...] = ()  # of the latest, beside the event that is told; empty: unknown
+    again: MetBefore = NOTHING_MET  # the same of the latest one with the amount of that event
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -238,9 +238,10 @@ def places(events_max: int, block_events: int) -> int:
     return events_max + block_events
 
 
-def bytes_max(events_max: int, block_events: int, met: int = 0) -> int:
-    """Bytes of a ring."""
-    return places(events_max, block_events) * (EVENT_BYTES + met * CONTACTS_BYTES)
+def bytes_max(events_max: int, block_events: int, met: int = 0) -> tuple[int, int]:
+    """Bytes of a ring, and of its copy in a snapshot."""
+    count, contacts = places(events_max, block_events), met * CONTACTS_BYTES
+    return count * (EVENT_BYTES + contacts), count * (SAVED_BYTES + contacts)
 
 
 @numba.njit(cache=True)

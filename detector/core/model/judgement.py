@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.model.encoder import Learned
-from detector.core.model.quality_of_space import area, effective_rank, shares_of_variance
+from detector.core.model.quality_of_space import contrast, effective_rank, shares_of_variance
 
 PROBES = 256  # core events that are compared, at most
 PROBES_MIN = 64  # fewer say nothing
@@ -41,7 +41,7 @@ FRAUDS_MIN, FRAUDS_MAX = 32, 256  # confirmed ones, the newest
 
 CHANCE = 0.5
 LEARNED = 0.525
-"""Least contrast of an encoder that has learned something; the report's flag has the same limit."""
+"""Least contrast of an encoder that has learned something."""
 CONTRAST_MIN = 0.5
 """Least contrast beyond chance, in that of the encoder that serves."""
 ORDER_MIN = 0.2
@@ -66,9 +66,7 @@ class Seen(NamedTuple):
     """What an encoder makes of the same events."""
 
     points: NDArray[np.float32]  # (n, D) of core events
-    changed: NDArray[
-        np.float32
-    ]  # (s, D) of such events with one group swapped; none where nothing is swapped
+    changed: NDArray[np.float32]  # (s, D) of such events with one group swapped; s may be 0
     distances: NDArray[np.float32]  # (n,) to the nearest cluster
     frauds: NDArray[np.float32]  # (m,) the same of confirmed frauds
 
@@ -139,8 +137,7 @@ def objections(figures: Mapping[str, float], served: Mapping[str, float], again:
 
 
 def _contrast(seen: Seen) -> float:
-    norms = np.linalg.norm(np.concatenate([seen.points, seen.changed]).astype(np.float64), axis=1)
-    return round(area(norms, np.arange(len(norms)) >= len(seen.points)), DIGITS)
+    return round(contrast(seen.points, seen.changed), DIGITS)
 
 
 def _order(before: NDArray[np.float32], after: NDArray[np.float32]) -> float:

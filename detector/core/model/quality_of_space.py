@@ -111,6 +111,12 @@ def area(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     return above / (count * (len(positive) - count))
 
 
+def contrast(true: NDArray[np.floating], changed: NDArray[np.floating]) -> float:
+    """How well changed events (m, D) are told from true ones (n, D): area by the distance from the origin."""
+    norms = np.linalg.norm(np.concatenate([true, changed]).astype(np.float64), axis=1)
+    return area(norms, np.arange(len(norms)) >= len(true))
+
+
 def average_precision(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> float:
     """Mean precision at each positive, from the highest score down; ties count as one step."""
     if not positive.any():

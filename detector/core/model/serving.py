@@ -48,7 +48,7 @@ ROBUST_SHARES = (0.45, 0.45, 0.1)
 ONE_SPREAD = 0.7
 # Core events that the median and span of distances are measured on.
 MEASURED_BY = 2048
-# Seed of which events are changed to judge encoders.
+# Encoders are judged by how they tell changed events from true ones. This seed draws what is changed.
 SWAPPED = 19
 
 

@@ -215,9 +215,7 @@ class Alerting:
     ) -> Published:
         """Event i as a case of its own."""
         exposure = self._exposure(view)
-        case, others = int(piece.events.offsets[i]), related(linked)
-        size = None if exposure is None else abs(exposure)
-        totals = Totals(case=case, sum=size, largest=size, related=others)
+        totals = Totals.of_one(int(piece.events.offsets[i]), exposure, related(linked))
         score = float(piece.scores[i])
         expected = priority(self._chance(score), exposure)
         return Published(totals, self._rank(score), expected, selection, self._severity.rarity(score))

@@ -28,6 +28,7 @@ from detector.core.labels.event_buffer import FRAUD
 from detector.core.model import quality_of_space as measure
 from detector.core.model.encoder import Encoder
 from detector.core.model.index import Exact
+from detector.core.model.judgement import LEARNED
 from detector.core.model.projection import steadied
 from detector.core.shard.embedded import Embedded
 from detector.core.shard.embedding_map import anchors, shared_clusters
@@ -54,7 +55,7 @@ FLAGS = (
     Flag("collapsed", "largest direction", 0.9, True, "nearly all of the variance lies along one direction"),
     Flag("dead units", "dead hidden units", 0.25, True, "many hidden units are 0 whatever the event is"),
     Flag("dead dimensions", "dead dimensions", 0.2, True, "dimensions of the embedding do not vary"),
-    Flag("not trained", "contrast", 0.525, False, "changed events lie no farther out than true ones"),
+    Flag("not trained", "contrast", LEARNED, False, "changed events lie no farther out than true ones"),
     Flag("clusters do not fit", "distance to clusters", 2.0, True, "core events lie far from their clusters"),
 )
 
@@ -180,7 +181,6 @@ class _Seen:
         seen = embedded.space.encoder.look(self._inputs, rows)
         self._points32, self._strongest = seen.out, seen.hidden.max(axis=0)  # (H,) of each hidden unit
         self.points = self._points32.astype(np.float64)
-        self._norms = np.linalg.norm(self.points, axis=1)
         k = min(measure.NEIGHBOURS + 1, len(rows))
         self._neighbours = Exact(self._points32).search(self._points32, k)[0][:, 1:]  # itself first
         self._spread = max(_mean_distance(self.points), measure.TINY)
@@ -222,14 +222,12 @@ class _Seen:
         """What it makes of one field, entity, or of the time."""
         changed = self._swapped(number, self._donors)
         length = np.linalg.norm(changed - self.points, axis=1)
-        norms = np.concatenate([self._norms, np.linalg.norm(changed, axis=1)])
-        contrast = measure.area(norms, np.arange(len(norms)) >= len(self._norms))
         same = self._swapped(number, np.full(len(self._rows), self._other(group))) - self.points
         moved = np.linalg.norm(same, axis=1) > 1e-6 * self._spread
         return Field(
             name=group.name,
             purity=_round(self._purity(group)),
-            contrast=_round(contrast),
+            contrast=_round(measure.contrast(self.points, changed)),
             moved=_round(float(length.mean()) / self._spread),
             analogy=_round(measure.resultant(same[moved])) if moved.any() else math.nan,
         )

@@ -24,8 +24,7 @@ from detector.core.alerts.cases import bytes_max as cases_bytes_max
 from detector.core.alerts.contacts import Contacts
 from detector.core.alerts.links import BYTES_MAX as LINKS_BYTES
 from detector.core.alerts.priority import BYTES_MAX as PRIORITY_BYTES
-from detector.core.alerts.recent import CONTACTS_BYTES, EVENT_BYTES, SAVED_BYTES
-from detector.core.alerts.recent import places as recent_places
+from detector.core.alerts.recent import bytes_max as recent_bytes_max
 from detector.core.alerts.snoozes import BYTES_MAX as SNOOZES_BYTES
 from detector.core.drift.watch import bytes_max as drift_bytes_max
 from detector.core.events import TEXT_GRAMS_MAX
@@ -219,8 +218,8 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
     vectors = core + model.clusters.count_max
     block, labels = model.barriers.block_events * (row + 4 * inputs), model.labels.labels_max
     alerted = ALERTED_MAX * (row + ROW_OBJECTS_BYTES)
-    places = recent_places(config.alerts.recent_events_max, model.barriers.block_events)
-    met = Contacts(layout).numbers * CONTACTS_BYTES
+    block_events, met = model.barriers.block_events, Contacts(layout).numbers
+    recent = recent_bytes_max(config.alerts.recent_events_max, block_events, met)
     open_cases, copied_cases = cases_bytes_max(config.alerts)
     drift = drift_bytes_max(columns(layout))
     beside = LINKS_BYTES + PRIORITY_BYTES + SNOOZES_BYTES
@@ -235,7 +234,7 @@ def fixed_parts(config: ModelPart, model: Model, layout: Layout) -> dict[str, Fi
         "replayed examples": FixedPart(examples, examples, 0),
         "event ids": _part(16 * ids + 4 * (1 << (2 * ids - 1).bit_length()), 16 * ids),
         "cases": _part(open_cases + beside, copied_cases + beside),
-        "recent events": _part(places * (EVENT_BYTES + met), places * (SAVED_BYTES + met)),
+        "recent events": _part(*recent),
         "drift": _part(drift, drift),
         "batches": FixedPart(BLOCKS * block, 0, BLOCKS_USUAL * block),
         "constant": _part(CONSTANT_BYTES, CONSTANT_BYTES),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from detector.config.tree import Event, ModelPart
 from detector.core.alerts.case_rows import CaseBefore, Total
-from detector.core.alerts.contacts import Contacts, Met
+from detector.core.alerts.contacts import Contacts, MetBefore
 from detector.core.alerts.earlier import RECENT_SHOWN, AnswerOf, recent_events, unlisted, unusual_before
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
 from detector.core.alerts.facts import FACTS_MAX, Answer, Evidence, Fact, Facts, Shared
@@ -104,7 +104,7 @@ class Telling:
         usual = {one.name for one in met(scorer.layout, row) if one.share >= USUAL_SHARE}
         own = self._contacts.numbered(row)[0]
 
-        def beside(places: NDArray[np.intp]) -> tuple[Met, ...]:
+        def beside(places: NDArray[np.intp]) -> tuple[MetBefore, ...]:
             return self._contacts.beside(own, history.met[places], usual) if key and len(places) else ()
 
         history = history.with_beside(beside, amount, RECENT_SHOWN)

@@ -170,9 +170,9 @@ class Headlines:
         """What it looks like."""
         if not codes:
             return TEXTS["no_signs"]
-        both = {"large": "large_both", "large_there": None} if {"large", "large_there"} <= set(codes) else {}
-        named = [both.get(code, code) for code in codes]
-        told = [TEXTS[f"sign_{code}"].format(this=self._words.this()) for code in named if code]
+        if {"large", "large_there"} <= set(codes):  # one sentence for both
+            codes = ["large_both" if code == "large" else code for code in codes if code != "large_there"]
+        told = [TEXTS[f"sign_{code}"].format(this=self._words.this()) for code in codes]
         return TEXTS["signs"].format(signs=listed(told))
 
     def as_usual(self, things: Sequence[OwnShare]) -> str | None:

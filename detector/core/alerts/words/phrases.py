@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.config.tree import ValueField
-from detector.core.alerts.contacts import Met
+from detector.core.alerts.contacts import MetBefore
 from detector.core.alerts.known import Newcomers, Repeat
 from detector.core.alerts.words.english import LAST, TEXTS
 from detector.core.alerts.words.numbers import number, one_in, rounded
@@ -67,7 +67,7 @@ class Phrases:
             label=label, value=self._words.value(field.name, values[field.name], values)
         )
 
-    def repeated(self, found: Repeat, name: str, view: View, met: Met) -> str:
+    def repeated(self, found: Repeat, name: str, view: View, met: MetBefore) -> str:
         """The event's amount, which an entity had before; `met`: what the main one's event then met."""
         shown = self._words.exposed(view.values)
         this, meeting = self._words.this(name), self._words.meeting(name, view.entities[name])
@@ -94,7 +94,7 @@ class Phrases:
             text=text, duration=words.duration(found.window_s / found.usual)
         )
 
-    def beside(self, met: Met, *, whole: bool = False) -> str:
+    def beside(self, met: MetBefore, *, whole: bool = False) -> str:
         """What an earlier event met: `, same device, new payee`; empty where nothing is known.
 
         `whole`: also categories that differ.

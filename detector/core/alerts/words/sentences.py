@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from detector.config.tree import Event, ValueField
-from detector.core.alerts.contacts import NOTHING_MET, Met
+from detector.core.alerts.contacts import NOTHING_MET, MetBefore
 from detector.core.alerts.earlier import Before
 from detector.core.alerts.known import EVENTS_MIN, Contact, Pace, is_impossible
 from detector.core.alerts.words.english import LAST, TEXTS
@@ -466,7 +466,7 @@ class Sentences:
         gap_s: float,
         amount: float | None,
         values: Values,
-        met: Met = NOTHING_MET,
+        met: MetBefore = NOTHING_MET,
         *,
         alerted: bool = False,
     ) -> str:
