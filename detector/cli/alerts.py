@@ -178,7 +178,7 @@ def _earlier(one: Mapping[str, Any], time: str, entities: Collection[str]) -> tu
     from detector.notify.texts import beside, line
 
     amount, score = one["amount"], one["score"]
-    became = {"alerted": "alerted", "held": "held back"}.get(one.get("case", "none"), "")
+    became = {"alerted": "alerted", "held": "in the case"}.get(one.get("case", "none"), "")
     before, now = read_time(one["time"]), read_time(time)
     latest = score >= UNUSUAL and before is not None and now is not None and now - before < DAY_S
     rare = f"1 event in {one_in(score)} as unusual" if became or latest else ""

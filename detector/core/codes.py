@@ -1,4 +1,4 @@
-"""Codes of what an alert says: each of its reasons and facts has one, and a snooze may name one.
+"""Codes of what an alert says: each of its reasons and facts has one, and a snooze may name one of these.
 
 The tables of docs/reference/alert.md and the schemas have the same codes.
 """
@@ -45,5 +45,19 @@ SIGNS = (  # what an alert looks like; no snooze names one
     "large",
     "large_there",
     "again",
+)
+RESPECTS = (  # in which an earlier event was unusual; the first: none is known. States hold their numbers
+    "",
+    "large_there",
+    "small_there",
+    "round",
+    "repeated",
+    "hour",
+    "place",
+    "many",
+    "busy_there",
+    "newcomers",
+    "new",
+    "rare",
 )
 CODES = REASONS + FACTS

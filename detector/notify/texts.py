@@ -6,9 +6,12 @@ import unicodedata
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from detector.core.alerts.words import respect
+from detector.core.codes import RESPECTS
 from detector.notify.message import Message
 
 LINE_CHARS_MAX = 400
+SENTENCE_CHARS_MAX = 800  # of what is said about an alert
 LINES_MAX = 8  # of reasons and facts
 _INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp"}  # controls, direction marks, unassigned
 
@@ -36,19 +39,17 @@ def title(message: Message) -> str:
     if isinstance(summary, Mapping) and summary.get("headline"):
         return line(f"{severe}: {line(summary['headline'])}")
     entity = message.entity
-    who = "an event without an entity" if entity is None else f"{line(entity[0])} {line(entity[1], 80)}"
+    who = "an event" if entity is None else f"{line(entity[0])} {line(entity[1], 80)}"
     at_risk = _at_risk(message.body)
     return line(f"{severe}: {who}{at_risk}")
 
 
 def details(message: Message) -> list[str]:
     """Further lines: facts and reasons, then what is needed to find it again."""
-    event, others = message.body.get("event_time"), _others(message)
-    summary = message.body.get("summary")
-    usual = summary.get("usual") if isinstance(summary, Mapping) else None
+    event, told = message.body.get("event_time"), sentences(message)
+    others = _others(message, " ".join(told))
     return [
-        *sentences(message),
-        *([line(usual)] if usual else []),
+        *told,
         *([f"with: {others}"] if others else []),
         *([f"event time: {line(event)}"] if event else []),
         f"case: {line(message.case)}",
@@ -56,24 +57,25 @@ def details(message: Message) -> list[str]:
     ]
 
 
-def _others(message: Message) -> str:
-    """Entities of the event beside the one that was alerted, and whether it knows them."""
-    summary = message.body.get("summary")
-    if isinstance(summary, Mapping) and summary.get("with"):
-        return line(summary["with"])
+def _others(message: Message, told: str) -> str:
+    """Entities of the event beside the one that was alerted, if one of them is not in what is `told`."""
     found = message.body.get("entities")
     main = None if message.entity is None else message.entity[0]
     entities = found.items() if isinstance(found, Mapping) else ()
-    return ", ".join(
-        f"{line(name)} {line(value, 80)}" for name, value in entities if value is not None and name != main
-    )
+    others = [(name, line(value, 80)) for name, value in entities if value is not None and name != main]
+    if all(value in told for _, value in others):
+        return ""
+    summary = message.body.get("summary")
+    if isinstance(summary, Mapping) and summary.get("with"):
+        return line(summary["with"], SENTENCE_CHARS_MAX)
+    return ", ".join(f"{line(name)} {value}" for name, value in others)
 
 
 def sentences(message: Message) -> list[str]:
     """What is said about it: the sentences of its summary, else those of its facts and reasons."""
     summary = message.body.get("summary")
     if isinstance(summary, Mapping):
-        return [line(one) for one in summary.get("sentences") or ()][:LINES_MAX]
+        return [line(one, SENTENCE_CHARS_MAX) for one in summary.get("sentences") or ()][:LINES_MAX]
     found = [
         line(one["detail"])
         for key in ("facts", "reasons")
@@ -106,10 +108,16 @@ def _at_risk(body: Mapping[str, Any]) -> str:
 
 
 def beside(one: Mapping[str, Any], entities: Collection[str]) -> str:
-    """What an event of `recent` met: which `entities` it shares with the alert's event, what was new then."""
-    known = [name for name in one.get("same") or () if name in entities]
-    parts = ("same", known), ("new", one.get("new") or ())
-    return "; ".join(f"{which} {', '.join(map(line, names))}" for which, names in parts if names)
+    """What an event of `recent` met: which `entities` it shares with the alert's event, what was new then.
+
+    And in which respect it was unusual, if that is known.
+    """
+    same, new = one.get("same") or (), one.get("new") or ()
+    told = [name for name in same if name in entities or name in new]
+    shared = [line(name) + (" (then new)" if name in new else "") for name in told]
+    parts = ("same", shared), ("new", [line(name) for name in new if name not in same])
+    met = [f"{which} {', '.join(names)}" for which, names in parts if names]
+    return "; ".join([*met, respect(one["why"])] if one.get("why") in RESPECTS[1:] else met)
 
 
 def cell(value: object) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from detector.core.codes import CODES, FACTS, REASONS, SIGNS
+from detector.core.codes import CODES, FACTS, REASONS, RESPECTS, SIGNS
 from tests.alerts import check_alert
 from tests.contract import broken
 from tests.unit.test_explain import made
@@ -110,8 +110,11 @@ def test_codes_are_the_same_in_alerts_schemas_and_the_reference() -> None:
         if "code" in rule["then"].get("properties", {})
     ]
     assert lists == [list(CODES)]
+    alert = json.loads((SCHEMAS / "alert.v1.json").read_text(encoding="utf-8"))
+    assert alert["properties"]["recent"]["items"]["properties"]["why"]["enum"] == list(RESPECTS[1:])
     text = (Path(__file__).parents[2] / "docs" / "reference" / "alert.md").read_text(encoding="utf-8")
-    for title, codes in (("Reasons", REASONS), ("Facts", FACTS), ("Signs", SIGNS)):
+    tables = ("Reasons", REASONS), ("Facts", FACTS), ("Signs", SIGNS), ("Earlier events", RESPECTS[1:])
+    for title, codes in tables:
         table = text.split(f"\n## {title}\n")[1].split("\n## ")[0]
         assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == codes
 

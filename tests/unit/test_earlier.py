@@ -11,6 +11,7 @@ import pytest
 from detector.core.alerts.case_rows import CaseBefore
 from detector.core.alerts.earlier import NOTHING, Before, in_case, unlisted, unusual_before
 from detector.core.alerts.recent import ALERTED, HELD, History
+from detector.core.codes import RESPECTS
 from detector.core.features import DAY_S
 
 NOW = 100 * DAY_S
@@ -34,6 +35,26 @@ def test_alerted_events_and_the_days_unusual_ones_are_named_with_their_sum() -> 
     )
     assert (found.number, found.sum, found.offsets) == (2, 1300.0, {99, 97})
     assert unusual_before(past, NOW, DAY_S).number == 1
+
+
+@pytest.mark.parametrize(
+    ("amount", "respect", "why"),
+    [
+        (90.0, "", "above"),
+        (90.0, "large_there", "above"),  # the history says it more exactly
+        (12.0, "large_there", "large_there"),
+        (90.0, "hour", "hour"),  # it was above, too, but that is not what made it unusual
+        (12.0, "", "inside"),
+        (12.0, "new", "new"),
+    ],
+)
+def test_it_says_why_an_event_was_unusual(amount: float, respect: str, why: str) -> None:
+    others = [(7200.0 * n, 10.0 + n % 5, 0.5) for n in range(2, 40)]
+    past = history((60.0, amount, 2.5), *others)
+    respects = np.zeros(len(past), dtype=np.int64)
+    respects[0] = RESPECTS.index(respect)
+    [told] = unusual_before(History(**{**past._asdict(), "respects": respects}), NOW, 7 * DAY_S).told
+    assert told.why == why
 
 
 def test_what_became_of_an_alert_is_said() -> None:

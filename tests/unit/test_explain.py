@@ -484,7 +484,7 @@ def test_something_new_is_told_with_how_rare_that_is() -> None:
     contacts = [kind.name for kind in LAYOUT.contacts]
     counts = [60.0, *(0.3 if name == "card+country" else 30.0 for name in contacts)]
     habit(rows, "novelty", 0, counts)
-    assert "this card meets a new one in 1 of 60 events" in explain(rows, {"country": 1.0})["country"].detail
+    assert "this happens in 1 of 60 events of this card" in explain(rows, {"country": 1.0})["country"].detail
 
 
 PAST = History(

@@ -93,7 +93,7 @@ def test_a_first_time_is_told_if_it_is_rare_for_the_entity() -> None:
     rows.context[:, pair.gap] = np.nan
     fact = facts(rows)["first_contact"]
     assert fact.detail == (
-        "first time in country DE for this card; this card meets a new one in 1 of 60 events"
+        "first time in country DE for this card; this happens in 1 of 60 events of this card"
     )
     assert fact.values == {
         "of": "country",
@@ -154,13 +154,14 @@ def test_frauds_come_first() -> None:
     rows.fraud_rates[:, rated.longest] = 0.12
     rows.fraud_rates[:, rated.age] = np.log1p(3.0)
     near = [NearFraud(77, 0.4)]
-    found = facts(rows, near=near, shared=[Shared("shop", 3, 7 * DAY_S, 240.0)])
+    found = facts(rows, near=near, shared=[Shared("shop", 3, 7 * DAY_S, 240.0, amounts=(9.5, 12.0))])
     assert list(found)[:3] == ["frauds_there", "shared", "near_fraud"]
     assert found["frauds_there"].detail == (
         "confirmed fraud at shop corner, the latest 3 days ago; 12 % of what is known of it was fraud"
     )
     assert found["shared"].detail == (
-        "3 other cards were alerted at shop corner in the last 7 days, the latest 4 minutes ago"
+        "3 other cards were alerted at shop corner in the last 7 days, the latest 4 minutes ago "
+        "(the newest ones EUR 9.50 and EUR 12.00)"
     )
     assert found["near_fraud"].values == {"offset": 77, "distance": 0.4}
     assert found["near_fraud"].detail == "like a confirmed fraud"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from detector.config.tree import Event, Model
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.alerts.known import OWN_HISTORY_MIN, PRIOR_WEIGHT, Ranges, Z
+from detector.core.codes import RESPECTS
 from detector.core.features import (
     DAY_S,
     Features,
@@ -435,6 +436,27 @@ def test_a_column_that_tells_nothing_has_no_weight() -> None:
     assert weights["hours surprise"] < 0.5  # all keep the same hours
     assert weights["amount above kind"] > 0.5
     assert weights["card pace 5min"] > 0.5
+
+
+def test_it_says_in_which_respect_an_event_is_unusual() -> None:
+    """A large amount, a shop that nobody knows; nothing of usual ones."""
+    rows = observed(traffic(20_000))
+    part = fitted(rows.take(slice(5_000, None)))
+    usual = rows.take(slice(15_000, 15_400))
+    told = [RESPECTS[number] for number in part.respects(FEATURES.compute(usual))]
+    assert told.count("") > 350
+    more = traffic(3)
+    more.times[:] = more.clocks[:] = rows.times[-1] - rows.times[-1] % DAY_S + DAY_S + 12 * 3600.0
+    more.entities[:], more.categories[:] = rows.entities[-1], rows.categories[-1]
+    more.numerics[:] = np.median(rows.numerics[rows.categories[:, 0] == rows.categories[-1, 0]], axis=0)
+    more.numerics[0, 1] += 4.0
+    more.entities[1, 1] = key(5)[0]
+    profiles = Profiles(LAYOUT, FeaturesConfig())
+    profiles.reserve(len(rows) + 3)
+    profiles.observe(traffic(20_000))
+    profiles.observe(more, apart=True)
+    found = [RESPECTS[number] for number in part.respects(FEATURES.compute(more))]
+    assert found == ["large_there", "new", ""]
 
 
 @given(sizes=st.lists(st.integers(0, 700), min_size=1, max_size=40), seed=st.integers(0, 9))

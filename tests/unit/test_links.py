@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detector.config.tree import Alerts as AlertsConfig
-from detector.core.alerts.links import CASES_MAX, CHAIN_MAX, EVENTS_MAX, NONE, Links
+from detector.core.alerts.links import AMOUNTS_MAX, CASES_MAX, CHAIN_MAX, EVENTS_MAX, NONE, Links
 from detector.core.erasure import Erased
 from detector.core.features import DAY_S
 from detector.core.state import pack, unpack
@@ -90,7 +90,7 @@ steps = st.lists(
 def run(made: Links, given_steps: list[Any], start: int = 0) -> list[Any]:
     found = []
     for n, (key, entity, time, fraud) in enumerate(given_steps, start=start):
-        made.add([key, key + 1], entity, case=n // 2, offset=n, time=START_S + time)
+        made.add([key, key + 1], entity, case=n // 2, offset=n, time=START_S + time, amount=time)
         if fraud:
             made.confirm([key], entity, offset=n - 1, time=START_S + time, fraud=True)
         found.append(made.shared([key, key + 1], 10, START_S + time, [0.01, 0.2]))
@@ -110,13 +110,17 @@ def test_links_go_on_from_their_state(first: list[Any], second: list[Any]) -> No
 
 def plainly(
     rows: list[dict[str, Any]], key: int, entity: int, since: float
-) -> tuple[int, int, tuple[int, ...]]:
-    """Entities with an alert, frauds and cases of a value's links, the newest first, as a plain loop."""
+) -> tuple[int, int, tuple[int, ...], tuple[float, ...]]:
+    """What a plain loop says: entities with an alert, frauds, cases and amounts, the newest first."""
     mine = [row for row in rows if row["key"] == key][:CHAIN_MAX]
     mine = [row for row in mine if row["entity"] != entity and row["time"] >= since]
     cases = dict.fromkeys(row["case"] for row in mine if row["case"] != NONE)
-    alerted = {row["entity"] for row in mine if row["case"] != NONE}
-    return len(alerted), sum(row["fraud"] for row in mine), tuple(cases)[:CASES_MAX]
+    amounts: dict[int, float] = {}  # of the newest event of each
+    for row in mine:
+        if row["case"] != NONE:
+            amounts.setdefault(row["entity"], row["amount"])
+    told = tuple(amounts.values())[:AMOUNTS_MAX]
+    return len(amounts), sum(row["fraud"] for row in mine), tuple(cases)[:CASES_MAX], told
 
 
 @given(given_steps=st.lists(steps.filter(len), min_size=1, max_size=4), days=st.floats(0, 14))
@@ -127,7 +131,7 @@ def test_what_a_chain_says_is_what_a_plain_loop_says(given_steps: list[list[Any]
         run(made, some, 40 * number)
     made.erase(Erased(np.array([12], dtype=np.uint64), np.zeros(0, dtype=np.int64)))
     state = made.to_state()
-    names = ("key", "entity", "case", "time", "fraud")
+    names = ("key", "entity", "case", "time", "fraud", "amount")
     columns = zip(*(state[name].tolist() for name in names), strict=True)
     rows = [dict(zip(names, row, strict=True)) for row in columns][::-1]
     now = START_S + days * DAY_S
@@ -135,5 +139,6 @@ def test_what_a_chain_says_is_what_a_plain_loop_says(given_steps: list[list[Any]
         for entity in (10, 14):
             [found] = made.shared([key], entity, now)
             since = now - AlertsConfig().case_idle_timeout
-            assert (found.alerted, found.frauds, found.cases) == plainly(rows, key, entity, since)
+            told = found.alerted, found.frauds, found.cases, found.amounts
+            assert told == plainly(rows, key, entity, since)
             assert {type(found.alerted), type(found.frauds), *map(type, found.cases)} == {int}

@@ -278,15 +278,13 @@ def test_a_title_has_one_severity() -> None:
     assert title(message(score={"fitting": "low"})).startswith("HIGH alert: ")
 
 
-def test_what_is_usual_is_told_beside_what_is_not() -> None:
-    usual = "usual for this card: channel chip and city Lyon"
-    summary = {
-        "headline": "card c1",
-        "sentences": ["first"],
-        "usual": usual,
-        "with": "shop A (never seen before)",
-    }
-    assert details(message(summary=summary))[1:3] == [usual, "with: shop A (never seen before)"]
+def test_other_entities_are_named_if_no_sentence_does() -> None:
+    other = "shop A (never seen before)"
+    summary = {"headline": "card c1", "sentences": ["first"], "with": other}
+    entities = {"card": "c1", "shop": "A"}
+    assert details(message(summary=summary, entities=entities))[1] == f"with: {other}"
+    summary["sentences"] = ["first time at shop A"]
+    assert other not in str(details(message(summary=summary, entities=entities)))
 
 
 def test_events_before_are_shown_with_what_became_of_them_and_how_unusual_they_were() -> None:
@@ -309,14 +307,14 @@ def test_events_before_are_shown_with_what_they_met() -> None:
     one = {"amount": 5.0, "score": 1.0, "case": "none"}
     recent = [
         {**one, "time": "2026-01-04T08:12:09Z", "same": ["shop", "channel"], "new": ["shop"]},
-        {**one, "time": "2026-01-04T08:10:09Z", "same": ["channel"], "new": ["city"]},
+        {**one, "time": "2026-01-04T08:10:09Z", "same": ["channel"], "new": ["city"], "why": "hour"},
         {**one, "time": "2026-01-04T08:00:09Z", "same": ["channel"], "new": []},
     ]
     entities = {"card": "c1", "shop": "A"}
     lines = list(shown(message(recent=recent, entities=entities, event_time="2026-01-04T09:00:00Z")))
     assert lines[lines.index("before") + 1 :] == [
-        "  2026-01-04T08:12:09Z  5.00  same shop; new shop",
-        "  2026-01-04T08:10:09Z  5.00  new city",
+        "  2026-01-04T08:12:09Z  5.00  same shop (then new)",
+        "  2026-01-04T08:10:09Z  5.00  new city; an unusual hour",
         "  2026-01-04T08:00:09Z  5.00",
     ]
 

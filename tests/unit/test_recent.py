@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from detector.core.alerts import recent
 from detector.core.alerts.recent import ALERTED, EVENT_BYTES, HELD, History, Recent, bytes_max, places
+from detector.core.codes import RESPECTS
 from detector.core.erasure import Erased
 from detector.core.state import digest, pack, unpack
 
@@ -110,6 +111,25 @@ def test_what_became_of_an_event_is_known_and_part_of_the_state() -> None:
     other.load(unpack(pack(ring.to_state())))
     assert other.before(3, 600.0).fates.tolist() == [ALERTED, HELD]
     assert digest(other.to_state()) == digest(ring.to_state())
+
+
+@given(
+    offset=st.integers(0, 2**47 - 1),
+    respect=st.integers(0, len(RESPECTS) - 1),
+    fates=st.lists(st.sampled_from([HELD, ALERTED]), max_size=3),
+)
+def test_what_stands_in_the_fraction_of_an_offset_is_read_back(
+    offset: int, respect: int, fates: list[int]
+) -> None:
+    ring, one = Recent(16, BLOCK), np.zeros(1)
+    keys, offsets = np.array([3], dtype=np.uint64), np.array([offset])
+    ring.feed(keys, offsets, one, one, one, respects=np.array([respect]))
+    for fate in fates:
+        ring.mark(0, fate)
+    found = ring.before(3, 60.0)
+    assert found.offsets.tolist() == [offset]
+    assert found.respects.tolist() == [respect]
+    assert found.fates.tolist() == [fates[-1] if fates else 0]
 
 
 def test_an_entity_can_be_forgotten() -> None:

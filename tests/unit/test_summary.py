@@ -87,8 +87,8 @@ def test_it_says_why_it_is_that_severe() -> None:
     standing = Standing(4.3, 0.06, 3)
     assert summed([replace(VALUE, share=0.6), heat], standing=standing)["severity"] == (
         "rare: about 1 normal event in 20,000 is as unusual, mainly for the amount and earlier unusual "
-        "events of this card; severity medium, lowered from critical, "
-        "as many of the last alerts were critical"
+        "events of this card; severity medium: rarer than 94 % of the last alerts, "
+        "which by itself is critical, but each severity keeps its share of the alerts"
     )
     alone = summed([VALUE], standing=Standing(9.0, 0.001, 3), severity=3)["severity"]
     assert "about 1 normal event in 1,000,000,000 is as unusual" in alone
@@ -96,8 +96,9 @@ def test_it_says_why_it_is_that_severe() -> None:
     usual = summed([VALUE], standing=Standing(2.0, 1.0, 0), severity=0)["severity"]
     assert usual.endswith("nearly all of the last alerts were rarer")
     assert summed([VALUE], standing=Standing(3.0, 0.95, 0))["severity"] == (
-        "rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity medium, "
-        "raised from low, as few of the last alerts were medium"
+        "rare: about 1 normal event in 1,000 is as unusual, mainly for the amount; severity medium: "
+        "95 % of the last alerts were rarer, which by itself is low, but each severity keeps its share "
+        "of the alerts"
     )
 
 
@@ -205,7 +206,7 @@ def test_nothing_is_said_twice() -> None:
     assert told[1:5] == [
         AMOUNT,
         SHARED.detail,
-        "first time for this card: in country DE and at shop corner; it meets a new country in 1 of 9 events",
+        "first time for this card: in country DE and at shop corner; this happens in 1 of 9 of its events",
         window.detail,
     ]
     assert len(told) == 6

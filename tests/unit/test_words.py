@@ -17,6 +17,7 @@ from detector.core.alerts.earlier import Before
 from detector.core.alerts.known import Contact, Pace
 from detector.core.alerts.words import Sentences, Usual, duration, money, number, percent, printed
 from detector.core.alerts.words.words import rate
+from detector.core.codes import RESPECTS
 
 DAY, HOUR = 86_400.0, 3_600.0
 
@@ -156,6 +157,49 @@ def test_other_numbers_have_their_unit_and_whole_ones_whole_ranges() -> None:
     assert SAY.number(field, 7.0, [Usual("this account", 0.6, 2.6)], VALUES) == (
         "Items 7 pieces; this account usually 1 to 3"
     )
+    few = [Usual("this account", 0.89, 1.46)]
+    assert SAY.number(field, 7.0, few, VALUES) == "Items 7 pieces; this account usually 1 to 2"
+    assert SAY.number(field, 1.0, few, VALUES).endswith("usually 0.89 to 1.5")  # it may be a share
+
+
+def shared(others: int, *amounts: float, usual: bool = False) -> str:
+    """What is said of a device that other accounts, which were alerted, have used too."""
+    return SAY.phrases.shared(
+        "device", "D17", others, since_s=7 * DAY, latest_s=240.0, amounts=amounts, values=VALUES, usual=usual
+    )
+
+
+def test_others_that_were_alerted_are_told_with_what_it_was() -> None:
+    three = "3 other accounts were alerted on device D17 in the last 7 days, the latest 4 minutes ago"
+    assert shared(3) == shared(3, math.nan) == three
+    assert shared(3, 12.5) == f"{three} (EUR 12.50)"
+    assert shared(3, 12.5, math.nan, 900.0) == f"{three} (the newest ones EUR 12.50 and EUR 900.00)"
+    assert shared(2, 12.5, 900.0).endswith("4 minutes ago (EUR 12.50 and EUR 900.00)")
+    assert shared(1, 12.5, usual=True) == (
+        "1 other account was alerted on device D17 in the last 7 days, 4 minutes ago (EUR 12.50); "
+        "no more than chance explains there"
+    )
+
+
+def test_each_respect_in_which_an_event_was_unusual_has_words() -> None:
+    told = [SAY.phrases.why(Before(9, 60.0, 4.0, "alerted", 3.0, one)) for one in RESPECTS]
+    assert told[0] == ""
+    assert all(one.endswith(", ") for one in told[1:])
+    assert len(set(told)) == len(RESPECTS)
+
+
+def test_a_range_beside_0_is_told_as_that() -> None:
+    hardly = [Usual("this account", 0.0, 0.0012)]
+    assert SAY.number(SAY.words.field("items"), 4.5, hardly, VALUES) == (
+        "Items 4.5 pieces; this account usually about 0"
+    )
+    assert SAY.number(SAY.words.field("items"), 0.5, hardly, VALUES).endswith("usually up to 0.0012")
+    far = Usual("this account", 12.3, 84.9)
+    assert SAY.number(SAY.words.field("amount"), 9e6, [far], VALUES).endswith("usually 12 to 85")
+
+
+def test_a_yes_or_no_is_named_by_what_it_is() -> None:
+    assert [SAY.words.noun(name) for name in ("is_gift", "hasChip", "is")] == ["gift", "chip", "is"]
 
 
 def test_the_currency_may_be_that_of_another_field_or_unknown() -> None:
@@ -208,7 +252,7 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         (
             {"new": True, "ever": False},
             None,
-            "first time on device D17 for anybody; this account meets a new one in 1 of 200 events",
+            "first time on device D17 for anybody; this happens in 1 of 200 events of this account",
         ),
         ({"new": True, "one_of": 0.0}, None, "first time on device D17 for this account"),
         (
@@ -233,7 +277,7 @@ def test_how_one_meets_a_thing(name: str, value: str | None, words: str) -> None
         (
             {"new": True, "one_of": 2.0},
             None,
-            "first time on device D17 for this account; this account meets a new one in 50 % of its events",
+            "first time on device D17 for this account; this happens in 50 % of the events of this account",
         ),
         ({"paired": False, "new": True}, None, "Device D17, never seen before"),
         ({"paired": False}, None, "Device D17, which about 1 of 500 events has"),
@@ -248,7 +292,7 @@ def test_first_contacts_of_one_time_are_told_together() -> None:
     met = [("device", "D17", False), ("mcc", "6011", True), ("MERCHANT_ID", "M1", True)]
     assert SAY.first_times(met, 45.0) == (
         "first time for this account: on device D17 (never seen with anybody), "
-        "in merchant category 6011, cash and at merchant M1; it meets a new device in 1 of 45 events"
+        "in merchant category 6011, cash and at merchant M1; this happens in 1 of 45 of its events"
     )
     assert SAY.first_contacts(met[1:], 7200.0, 1.0) == (
         "first time in merchant category 6011, cash and at merchant M1 was 2 hours ago, "
@@ -296,11 +340,11 @@ def test_facts() -> None:
     )
     assert SAY.little_history("account_id", None, 0) == "first event of this account"
     assert SAY.little_history("account_id", Pace(2.0, 1.0, 3.0, 3 * HOUR), 3) == (
-        "this account is new: first seen 3 hours ago, before this one 3 events"
+        "this account was first seen here 3 hours ago, with 3 events before this one"
     )
     young = Pace(2.0, 1.0, 3.0, 3 * HOUR)
     assert SAY.little_history("account_id", young, 3, (2.5, 40.0), VALUES) == (
-        "this account is new: first seen 3 hours ago, before this one 3 events of EUR 2.50 to EUR 40.00"
+        "this account was first seen here 3 hours ago, with 3 events of EUR 2.50 to EUR 40.00 before this one"
     )
     assert SAY.little_history("account_id", Pace(0.0, 1.0, 2.0, float("inf")), 2) == (
         "this account is seldom seen: 2 events lately"
@@ -310,13 +354,6 @@ def test_facts() -> None:
     )
     assert SAY.frauds_there("account_id", "A", 0.12, 3 * DAY, main=True) == (
         "confirmed fraud of this account, the latest 3 days ago"
-    )
-    assert SAY.shared("device", "D17", 3, 7 * DAY, 240.0, usual=False) == (
-        "3 other accounts were alerted on device D17 in the last 7 days, the latest 4 minutes ago"
-    )
-    assert SAY.shared("device", "D17", 1, 7 * DAY, 240.0, usual=True) == (
-        "1 other account was alerted on device D17 in the last 7 days, 4 minutes ago; "
-        "no more than chance explains there"
     )
     before = [
         Before(9, 420.0, 400.0, "alerted", 3.0, "above"),

@@ -20,6 +20,7 @@ from detector.core.alerts.case_rows import PLACES_MAX, CaseBefore
 from detector.core.alerts.contacts import NOTHING_MET, MetBefore
 from detector.core.alerts.known import EVENTS_MIN, OWN_HISTORY_MIN, TIMES_USUAL, Pace
 from detector.core.alerts.recent import ALERTED, HELD, Beside, History
+from detector.core.codes import RESPECTS
 from detector.core.features import DAY_S
 
 UNUSUAL = 2.0  # score
@@ -37,7 +38,7 @@ class Before(NamedTuple):
     amount: float  # NaN: missing
     status: str  # one of STATUSES
     score: float
-    why: str = ""  # what its history shows: one of WHY; empty: neither
+    why: str = ""  # one of WHY or RESPECTS
     events: int = 0  # within an hour, with this one, where that is why
     met: MetBefore = NOTHING_MET  # what it met, beside what the event that is told met
 
@@ -71,8 +72,11 @@ STATUSES = (
 )
 
 WHY = ("above", "below", "many", "inside")
-"""Its amount was above or below the usual ones; it was one of many events within an hour; else its amount
-was a usual one, so it was something else."""
+"""What the history shows: its amount was above or below the usual ones; it was one of many events within an
+hour; else its amount was a usual one, so it was something else."""
+
+EXACTLY = {"large_there": "above", "small_there": "below", "many": "many"}
+"""What a history shows more exactly than a respect says it."""
 
 NOTHING = Earlier(0, (), None, None)
 
@@ -118,10 +122,17 @@ def range_so_far(history: History | None, own: Pace | None, amount: float) -> tu
 
 
 def _why(history: History, n: int, others: NDArray[np.float64]) -> tuple[str, int]:
-    """What shows why event n of a history was unusual: one of WHY or nothing, and events of its hour.
+    """Why event n of a history was unusual: one of WHY or RESPECTS, and events of its hour.
 
     `others` are the amounts that were usual.
     """
+    respect = RESPECTS[history.respects[n]] if len(history.respects) else ""
+    shown, events = _shown(history, n, others)
+    return (shown, events) if not respect or shown == EXACTLY.get(respect) else (respect, 0)
+
+
+def _shown(history: History, n: int, others: NDArray[np.float64]) -> tuple[str, int]:
+    """What a history shows of event n: one of WHY or nothing, and events of its hour."""
     amount, times = float(history.amounts[n]), history.times
     normal = range_of(others[on_side(others, amount)])
     size, usual_sizes = abs(amount), None if normal is None else sizes(normal, amount)
@@ -221,6 +232,7 @@ def recent_events(history: History, case: CaseBefore | None = None) -> list[dict
     """The latest events of an entity, newest first, as an alert lists them; `case`: the one of the alert."""
     latest = history.newest(RECENT_SHOWN)
     fates = np.where(in_case(latest, case), latest.fates, 0)
+    whys = [RESPECTS[respect] for respect in latest.respects] or [""] * len(latest)
     return [
         {
             "offset": offset,
@@ -228,6 +240,7 @@ def recent_events(history: History, case: CaseBefore | None = None) -> list[dict
             "amount": None if math.isnan(amount) else amount,
             "score": score,
             "case": FATES[fate],
+            **({"why": whys[n]} if whys[n] else {}),
             **({"same": latest.beside[n].same, "new": latest.beside[n].new} if latest.beside else {}),
         }
         for n, (offset, time, amount, score, fate) in enumerate(

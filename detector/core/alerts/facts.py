@@ -94,6 +94,7 @@ class Shared(NamedTuple):
     since_s: float  # length of the time that was looked at
     latest_s: float = 0.0  # since the latest of their events there
     usual: bool = False  # chance explains so many there
+    amounts: Sequence[float] = ()  # of the latest event of some of them, the newest first
 
 
 class Answer(NamedTuple):
@@ -180,17 +181,17 @@ class Facts:
             yield Fact(code="earlier", values=values, detail=detail)
 
     def _shared(self, of: Evidence) -> Iterator[Fact]:
-        for name, others, since_s, latest_s, usual in of.shared:
-            value = of.view.entities[name]
+        for one in of.shared:
+            value = of.view.entities[one.name]
             values: Values = {
-                "of": name,
+                "of": one.name,
                 "value": value,
-                "others": others,
-                "since_s": since_s,
-                "latest_s": short(latest_s),
-                "usual": usual,
+                "others": one.others,
+                "since_s": one.since_s,
+                "latest_s": short(one.latest_s),
+                "usual": one.usual,
             }
-            detail = self._say.shared(name, value, others, since_s, latest_s, usual=usual)
+            detail = self._say.phrases.shared(**one._asdict(), value=value, values=of.view.values)
             yield Fact(code="shared", values=values, detail=detail)
 
     def _near_frauds(self, of: Evidence) -> Iterator[Fact]:

@@ -29,6 +29,7 @@ from detector.core.erasure import Counts, Erased, Keys, counted
 EVENTS_MAX = 1 << 15  # links kept
 CHAIN_MAX = 64  # links of one value that are read
 CASES_MAX = 8  # cases that are named of one value
+AMOUNTS_MAX = 3  # amounts that are told of one value, each of another entity
 CHANCE_MAX = 0.01
 NONE = -1
 
@@ -39,6 +40,7 @@ LINK = np.dtype(
         ("case", "i8"),  # offset of its case's first alert; NONE: a fraud without a case
         ("offset", "i8"),  # of the event
         ("time", "f8"),  # s
+        ("amount", "f8"),  # of the event; NaN: missing
         ("fraud", "i1"),  # it was confirmed
         ("before", "i8"),  # number of the value's link before; NONE: there is none
     ]
@@ -55,6 +57,9 @@ class Shared(NamedTuple):
     cases: Sequence[int]  # offsets of the first alerts of their cases, the newest first
     related: bool  # more than the value's share of the traffic explains
     latest: float = -math.inf  # time of the newest of their events there, s
+    amounts: Sequence[
+        float
+    ] = ()  # of the newest event there of each of a few, the newest first; NaN: missing
 
 
 class Links:
@@ -70,7 +75,16 @@ class Links:
     def __len__(self) -> int:
         return min(self._count, EVENTS_MAX)
 
-    def add(self, keys: Sequence[int], entity: int, *, case: int, offset: int, time: float) -> None:
+    def add(
+        self,
+        keys: Sequence[int],
+        entity: int,
+        *,
+        case: int,
+        offset: int,
+        time: float,
+        amount: float = math.nan,
+    ) -> None:
         """Remember an alert or a held-back event of a case.
 
         Parameters
@@ -81,14 +95,14 @@ class Links:
             Hash of the main entity.
         case, offset
             Offsets of the case's first alert and of the event.
-        time
-            The event's, s.
+        time, amount
+            The event's, s, and its exposure; NaN: missing.
         """
         if case == offset:
             self._times = np.append(self._times[-(1 << 14) + 1 :], time)
         for key in keys:
             if key:
-                self._append(int(key), entity, case, offset, time, fraud=False)
+                self._append(int(key), entity, case, offset, time, amount, fraud=False)
 
     def confirm(self, keys: Sequence[int], entity: int, *, offset: int, time: float, fraud: bool) -> None:
         """Remember the answer to an event: fraud, or not (also retracted)."""
@@ -96,7 +110,7 @@ class Links:
             confirm: Any = _confirm
             found = confirm(self._ring, *self._chain(key), offset, fraud)
             if key and fraud and not found:
-                self._append(key, entity, NONE, offset, time, fraud=True)
+                self._append(key, entity, NONE, offset, time, math.nan, fraud=True)
 
     def shared(
         self, keys: Sequence[int], entity: int, now: float, shares: Sequence[float] | None = None
@@ -113,10 +127,9 @@ class Links:
         expected = float(np.count_nonzero(self._times >= now - self._days_s)) if shares is not None else 0.0
         found = []
         for i, key in enumerate(map(int, keys)):
-            counts = self._counts(key, entity, now - self._days_s) if key else (0, 0, (), -math.inf)
-            alerted, frauds, cases, latest = counts
-            related = shares is not None and _chance(alerted, expected * shares[i]) < CHANCE_MAX
-            found.append(Shared(key, alerted, frauds, cases, related, latest))
+            one = self._counts(key, entity, now - self._days_s) if key else Shared(0, 0, 0, (), related=False)
+            related = shares is not None and _chance(one.alerted, expected * shares[i]) < CHANCE_MAX
+            found.append(one._replace(key=key, related=related))
         return found
 
     def held(self, entities: Keys) -> Counts:
@@ -126,16 +139,26 @@ class Links:
     def erase(self, erased: Erased) -> None:
         """Drop the links of the entities. What they shared stays a place in its chain."""
         rows = np.isin(self._ring["entity"], erased.entities)
-        nothing = {"entity": 0, "case": NONE, "offset": NONE, "fraud": 0, "time": -math.inf}
+        nothing = {
+            "entity": 0,
+            "case": NONE,
+            "offset": NONE,
+            "fraud": 0,
+            "time": -math.inf,
+            "amount": math.nan,
+        }
         for name, value in nothing.items():
             self._ring[name][rows] = value
 
-    def _append(self, key: int, entity: int, case: int, offset: int, time: float, *, fraud: bool) -> None:
+    def _append(
+        self, key: int, entity: int, case: int, offset: int, time: float, amount: float, *, fraud: bool
+    ) -> None:
         place = self._count % EVENTS_MAX
         old = int(self._ring["key"][place])
         if self._newest.get(old) == self._count - EVENTS_MAX:
             del self._newest[old]
-        self._ring[place] = (key, entity, case, offset, time, fraud, self._newest.get(key, NONE))
+        before = self._newest.get(key, NONE)
+        self._ring[place] = (key, entity, case, offset, time, amount, fraud, before)
         self._newest[key] = self._count
         self._count += 1
 
@@ -143,15 +166,16 @@ class Links:
         """Numbers of a value's newest link and of the oldest one that is still here, of whichever value."""
         return self._newest.get(key, NONE), max(self._count - EVENTS_MAX, 0)
 
-    def _counts(self, key: int, entity: int, since: float) -> tuple[int, int, tuple[int, ...], float]:
-        """Other entities with an alert, frauds, cases, latest time of a value's links from `since` (s) on."""
+    def _counts(self, key: int, entity: int, since: float) -> Shared:
+        """What a value's links from `since` (s) on say of entities other than `entity`."""
         count: Any = _count
         entities = np.empty(CHAIN_MAX, dtype=np.uint64)
-        cases = np.empty(CASES_MAX, dtype=np.int64)
+        cases, amounts = np.empty(CASES_MAX, dtype=np.int64), np.empty(AMOUNTS_MAX)
         alerted, frauds, named, latest = count(
-            self._ring, *self._chain(key), np.uint64(entity), since, entities, cases
+            self._ring, *self._chain(key), np.uint64(entity), since, entities, cases, amounts
         )
-        return alerted, frauds, tuple(cases[:named].tolist()), float(latest)
+        told = tuple(amounts[:alerted].tolist())
+        return Shared(key, alerted, frauds, tuple(cases[:named].tolist()), False, float(latest), told)
 
     def to_state(self) -> dict[str, Any]:
         """State, as copies."""
@@ -176,12 +200,13 @@ class Links:
 
 @numba.njit(cache=True, nogil=True)
 def _count(
-    ring: Any, number: int, oldest: int, entity: Any, since: float, entities: Any, cases: Any
+    ring: Any, number: int, oldest: int, entity: Any, since: float, entities: Any, cases: Any, amounts: Any
 ) -> tuple[int, int, int, float]:
     """Count what the links of one value say, from link `number` back to `oldest`, at most `CHAIN_MAX`.
 
     Returns how many entities other than `entity` had an alert, how many frauds they had, how many cases were
     written to `cases`, the newest first, and the time of the latest. `entities` is working space.
+    The amount of each such entity's newest event goes to `amounts`, in that order, as many as it holds.
     """
     alerted = frauds = named = steps = 0
     latest = -np.inf
@@ -199,6 +224,8 @@ def _count(
             there |= entities[n] == link.entity
         if not there:
             entities[alerted] = link.entity
+            if alerted < len(amounts):
+                amounts[alerted] = link.amount
             alerted += 1
         there = False
         for n in range(named):

@@ -11,8 +11,8 @@ Rules
     - Chains follow from the keys. They are no part of the state.
     - A ring that was loaded from a smaller one lacks events which its size would hold. It sees none before
       `_begin`, the first number from which it has them all.
-    - What became of an event (`HELD`, `ALERTED`) is known after it was added, and stands in the fraction of
-      its offset: offsets are whole numbers far below 2 ** 51.
+    - What became of an event (`HELD`, `ALERTED`) is known after it was added. This and in which respect it
+      was unusual stand in the fraction of its offset: offsets are whole numbers far below 2 ** 47.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from detector.core.state import Table, row_hash, rows_hash, words
 
 OFFSET, AMOUNT, SCORE, MET = range(4)  # columns of numbers; from MET on: see `contacts.py`
 HELD, ALERTED = 1, 2  # it was held back, or alerted; 0: neither
-FATES = 4.0
+FATES, RESPECTS_MAX = 4, 16
+_FRACTION = float(FATES * RESPECTS_MAX)
 PLACES_PER_BUCKET = 4
 EVENT_BYTES = 8 + 8 + 3 * 8 + 4 + 8 // PLACES_PER_BUCKET
 """Bytes of one place without contacts: key, time, numbers, link, and its part of a bucket."""
@@ -57,6 +58,7 @@ class History(NamedTuple):
     since: float  # event time from which all of its events are here, s
     fates: NDArray[np.int64]  # (m,) HELD, ALERTED, or 0
     met: NDArray[np.float64] = np.zeros((0, 0))  # (m, numbers) what they met: see `contacts.py`
+    respects: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # (m,) numbers in RESPECTS; empty: unknown
     beside: tuple[MetBefore, ...] = ()  # of the latest, beside the event that is told; empty: unknown
     again: MetBefore = NOTHING_MET  # the same of the latest one with the amount of that event
 
@@ -68,9 +70,8 @@ class History(NamedTuple):
         first = slice(0, count)
         offsets, times, fates = self.offsets[first], self.times[first], self.fates[first]
         amounts, scores, met = self.amounts[first], self.scores[first], self.met[first]
-        return History(
-            offsets, times, amounts, scores, self.since, fates, met, self.beside[first], self.again
-        )
+        respects, beside = self.respects[first], self.beside[first]
+        return History(offsets, times, amounts, scores, self.since, fates, met, respects, beside, self.again)
 
     def with_beside(self, beside: Beside, amount: float, count: int) -> History:
         """The same, and what so many of the latest met beside an event of this amount."""
@@ -116,14 +117,19 @@ class Recent:
         amounts: NDArray[np.float64],
         scores: NDArray[np.float64],
         met: NDArray[np.float64] | None = None,
+        respects: NDArray[np.int64] | None = None,
     ) -> None:
         """Add the next n events, of a block at most.
 
-        `keys` are hashes of the main entity, 0: missing; `met` (n, numbers) is what they met, None: nothing.
+        `keys` are hashes of the main entity, 0: missing; `met` (n, numbers) is what they met, None: nothing;
+        `respects` (n,) says in which respect each is unusual, None: not known.
         """
         feed: Any = _feed
         met = np.zeros((len(keys), self._numbers.shape[1] - MET)) if met is None else met
-        feed(*self._arrays(), self._hashed, self.count, keys, offsets, times, amounts, scores, met)
+        places = offsets.astype(np.float64)
+        if respects is not None:
+            places += FATES * respects / _FRACTION
+        feed(*self._arrays(), self._hashed, self.count, keys, places, times, amounts, scores, met)
         self.count += len(keys)
 
     def before(self, key: int, time: float, number: int | None = None) -> History:
@@ -148,9 +154,10 @@ class Recent:
             since = -np.inf
         stats = self._numbers[at]
         offsets = stats[:, OFFSET].astype(np.int64)
-        fates = ((stats[:, OFFSET] - offsets) * FATES).astype(np.int64)
+        fates = ((stats[:, OFFSET] - offsets) * _FRACTION).astype(np.int64)
         amounts, scores, met = stats[:, AMOUNT], stats[:, SCORE], stats[:, MET:]
-        return History(offsets, self._times[at], amounts, scores, float(since), fates, met)
+        times, respects = self._times[at], fates // FATES
+        return History(offsets, times, amounts, scores, float(since), fates % FATES, met, respects)
 
     def mark(self, number: int, fate: int) -> None:
         """Say what became of an event with a main entity that is here."""
@@ -271,7 +278,7 @@ def _feed(
         own[place] = key
         if key != 0:
             own_times[place] = times[event]
-            numbers[place, 0] = np.float64(offsets[event])
+            numbers[place, 0] = offsets[event]
             numbers[place, 1] = amounts[event]
             numbers[place, 2] = scores[event]
             for column in range(met.shape[1]):
@@ -287,7 +294,8 @@ def _mark(
 ) -> None:
     if own[place] != 0:
         hashed[0] -= row_hash(own, time_words, number_words, place)
-        numbers[place, 0] = np.floor(numbers[place, 0]) + fate / FATES
+        told = np.floor(numbers[place, 0] * RESPECTS_MAX) / RESPECTS_MAX  # its offset and respect
+        numbers[place, 0] = told + fate / _FRACTION
         hashed[0] += row_hash(own, time_words, number_words, place)
 
 

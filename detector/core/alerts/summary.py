@@ -15,8 +15,6 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from detector.core.alerts.explain import Reason, told_among
 from detector.core.alerts.facts import FACTS_MAX, SHORT_WINDOW_S, Evidence, Fact
 from detector.core.alerts.known import OFTEN_SHARE, Met
@@ -103,7 +101,7 @@ class Summary:
         evidence = _once(
             [*self._evidence(reasons, facts, focus), *self._own_amount(reasons, of, own, others)]
         )
-        rest = [] if random else self._rest(reasons, facts, shares, met, of)
+        rest = self._rest(reasons, facts, shares, met, of)
         last = [fact.detail for fact in facts if fact.code in BACKGROUND and not _is_told(of)]
         first = [] if random else [self._head.signs(signs)]
         after = [*rest, severity, *last]
@@ -272,7 +270,6 @@ class Summary:
             standing.score,
             rarity=standing.rarity,
             fitting=SEVERITIES[standing.fitting],
-            moved=int(np.sign(decision.severity - standing.fitting)),
             together=all(one.code == "combination" for one in reasons),
             parts=[(self._head.part(one.code, one.field, one.of), one.share / total) for one in reasons],
         )

@@ -24,6 +24,7 @@ from detector.core.features.identity import constant_numerics, find_identity
 from detector.core.features.key_table import KeyTable
 from detector.core.features.layout import DAY_S, Group, Habit, KeyKind, Layout
 from detector.core.features.profiles import Profiles, population_shift, population_variances
+from detector.core.features.respects import respect_of
 from detector.core.features.rows import Rows, Units, empty_rows, swap, to_rows
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "population_shift",
     "population_variances",
     "repeat_nats",
+    "respect_of",
     "share_gains",
     "swap",
     "to_rows",

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.erasure import Erased
-from detector.core.features import Column, Layout, Rows, explained_surprises
+from detector.core.features import Column, Layout, Rows, explained_surprises, respect_of
 from detector.core.model.calibration import Limit
 from detector.core.model.clusters import Core
 from detector.core.model.overlap import Overlap
@@ -56,6 +56,8 @@ LEAST = 0.1
 SHORTEST = 1e-9  # a shorter history, in events, is none
 # Nats beyond these that a column counts at most: no sample tells how rare it is to be farther.
 NATS_MAX = 10.0
+# Nats of a column from which it says in which respect an event is unusual.
+RESPECT_MIN = 1.0
 # Sources whose columns come second, see `Overlap`.
 SECOND = ("meeting", "repeat")
 # Sources whose columns all say the same: how many events, or new contacts, come just now.
@@ -75,6 +77,7 @@ class HabitsPart(ScorePart):
         self._places = np.array([place for place, _ in numbered], dtype=np.int64)
         self._useful = Useful(setup.layout, [column for _, column in numbered])
         second = np.array([column.source in SECOND for _, column in numbered], dtype=bool)
+        self._respects = np.array([respect_of(column) for _, column in numbered], dtype=np.int64)
         self._overlap = Overlap(second, setup.config.calibration.memory_events)
         self._weights = np.ones(len(numbered))
         self._layout = setup.layout
@@ -103,6 +106,14 @@ class HabitsPart(ScorePart):
     def distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         distances: NDArray[np.float64] = np.einsum("ij,j->i", self._beyond(inputs), self._weights)
         return distances[:, None]
+
+    def respects(self, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """In which respect events are most unusual, (n,): numbers in `detector.core.codes.RESPECTS`."""
+        nats = self._beyond(inputs) * self._weights
+        found: NDArray[np.int64] = np.where(
+            nats.max(axis=1) >= RESPECT_MIN, self._respects[nats.argmax(axis=1)], 0
+        )
+        return found
 
     def _beyond(self, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Nats of each column beyond what is usual, (n, U)."""

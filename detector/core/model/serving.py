@@ -194,6 +194,12 @@ class ServedModel:
         learned = (part for part in self._plain if isinstance(part, LearnedPart) and part.weight > 0.0)
         return next((part.placed(rows, inputs) for part in learned), None)
 
+    def respects(self, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+        """In which respect n events are most unusual, see `HabitsPart.respects`; zeros without habits."""
+        habits = (part for part in self._plain if isinstance(part, HabitsPart))
+        nothing = np.zeros(len(inputs), dtype=np.int64)
+        return next((part.respects(inputs) for part in habits), nothing)
+
     def plain_distances(self, rows: Rows, inputs: NDArray[np.float32]) -> NDArray[np.float64]:
         """Measure n events, given as rows and inputs (n, F): (n, P), a column for each distance."""
         return _columns(self._plain, rows, inputs)

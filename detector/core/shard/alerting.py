@@ -125,7 +125,7 @@ class Alerting:
         decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool), strange=strange)
         if self._segments is not None:
             self._segments.count(piece.events.records, piece.number)
-        self._telling.remember(piece.events, piece.rows, piece.scores)
+        self._telling.remember(piece, scorer)
         asked = next(iter(np.flatnonzero(piece.events.offsets == explain).tolist()), None)
         if not np.isfinite(self._threshold):
             self._tell_due(piece, slice(0, len(piece.events)))
@@ -291,6 +291,7 @@ class Alerting:
                 case=totals.case,
                 offset=candidate.offset,
                 time=candidate.time,
+                amount=math.nan if candidate.exposure is None else candidate.exposure,
             )
         if held is not None:
             return held

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from detector.config.tree import Event, ModelPart
 from detector.core.alerts.case_rows import CaseBefore, Total
 from detector.core.alerts.contacts import Contacts, MetBefore
-from detector.core.alerts.earlier import RECENT_SHOWN, AnswerOf, recent_events, unlisted, unusual_before
+from detector.core.alerts.earlier import (
+    RECENT_SHOWN,
+    UNUSUAL,
+    AnswerOf,
+    recent_events,
+    unlisted,
+    unusual_before,
+)
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
 from detector.core.alerts.facts import FACTS_MAX, Answer, Evidence, Fact, Facts, Shared
 from detector.core.alerts.known import Ranges, met, own_shares
@@ -29,6 +36,7 @@ from detector.core.alerts.words.sentences import USUAL_SHARE
 from detector.core.events import Events, View
 from detector.core.features import Layout, Rows
 from detector.core.model.score_part import Explained
+from detector.core.shard.pieces import Piece
 from detector.core.shard.scoring import Scorer
 
 LastAnswerOf = Callable[[int], tuple[str, float] | None]
@@ -56,12 +64,18 @@ class Telling:
         self.last_answer = last_answer
         self.recent.take_over(recent)
 
-    def remember(self, events: Events, rows: Rows, scores: NDArray[np.float64]) -> None:
-        """Add a piece of n scored events."""
+    def remember(self, piece: Piece, scorer: Scorer) -> None:
+        """Add a piece of scored events."""
         self._first = self.recent.count
-        if rows.entities.shape[1]:
-            amounts, met = self._amounts(events), self._contacts.numbered(rows)
-            self.recent.feed(rows.entities[:, 0], events.offsets, rows.times, amounts, scores, met)
+        rows, unusual = piece.rows, np.flatnonzero(piece.scores >= UNUSUAL)
+        if not rows.entities.shape[1]:
+            return
+        amounts, met = self._amounts(piece.events), self._contacts.numbered(rows)
+        respects = np.zeros(len(piece.scores), dtype=np.int64)
+        if len(unusual):
+            respects[unusual] = scorer.served.respects(piece.inputs[unusual])
+        keys, offsets = rows.entities[:, 0], piece.events.offsets
+        self.recent.feed(keys, offsets, rows.times, amounts, piece.scores, met, respects)
 
     def about(
         self,
@@ -118,7 +132,14 @@ class Telling:
             ranges=Ranges(scorer.layout, scorer.units, row),
             answered=None if answer is None else Answer(*answer),
             shared=[
-                Shared(entity.name, one.alerted, since_s, max(0.0, time - one.latest), not one.related)
+                Shared(
+                    entity.name,
+                    one.alerted,
+                    since_s,
+                    max(0.0, time - one.latest),
+                    not one.related,
+                    one.amounts if shows else (),
+                )
                 for entity, one in zip(self._event.entities[1:], linked, strict=False)
                 if one.alerted
             ],

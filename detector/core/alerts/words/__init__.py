@@ -7,6 +7,7 @@ it that the modules of this package import instead.
 from __future__ import annotations
 
 from detector.core.alerts.words.numbers import duration, money, number, one_in, percent, printed, short
+from detector.core.alerts.words.phrases import respect
 from detector.core.alerts.words.sentences import Sentences, Usual
 from detector.core.alerts.words.words import Words
 
@@ -20,5 +21,6 @@ __all__ = [
     "one_in",
     "percent",
     "printed",
+    "respect",
     "short",
 ]

@@ -26,6 +26,8 @@ MONTHS = (
 
 # Words at the end of a name that do not belong to the noun: customer_id is a customer.
 NO_NOUNS = ("id", "ids", "key", "no", "nr", "num", "number", "token", "hash", "ref", "reference", "uuid")
+# Words at its beginning that do not either: is_gift is a gift.
+NO_NOUNS_FIRST = ("is", "has")
 # Short forms in names.
 NOUNS = {
     "acct": "account",
@@ -81,6 +83,7 @@ TEXTS = {
     "less_than": "less than {duration}",  # of a time that is written as a day
     "range": "{low} to {high}",
     "up_to": "up to {high}",
+    "near_zero": "about 0",  # a range that is nothing beside the value
     # What is usual.
     "usually": "{whose} usually {range}",
     "usually_here": "{meeting} usually {range}",
@@ -109,9 +112,9 @@ TEXTS = {
     "first_time": "first time {meeting} for {this}",
     "first_time_ever": "first time {meeting} for anybody",
     "first_time_young": "first time {meeting} for {this}; others were first seen there {ago}, {events} since",
-    "one_of": "{contact}; {this} meets a new one in 1 of {events} events",
-    "one_of_often": "{contact}; {this} meets a new one in {share} of its events",
-    "first_times": "first time for {this}: {meetings}; it meets a new {noun} in 1 of {events} events",
+    "one_of": "{contact}; this happens in 1 of {events} events of {this}",
+    "one_of_often": "{contact}; this happens in {share} of the events of {this}",
+    "first_times": "first time for {this}: {meetings}; this happens in 1 of {events} of its events",
     "ever": " (never seen with anybody)",
     "first_contact": "first time {meeting} was {ago}, {events} before this one",
     "again": "again {meeting} after {duration}",
@@ -124,7 +127,7 @@ TEXTS = {
     "entity_missing": "no {noun}",
     # Reasons about the main entity.
     "no_history": "first event of {this}",
-    "young": "{this} is new: first seen {ago}, before this one {events}",
+    "young": "{this} was first seen here {ago}, with {events} before this one",
     "seldom": "{this} is seldom seen: {events} lately",
     "pace": "{this} has about {rate}; {mains} with such events usually have {usual}",
     "a_day": "{events} a day",
@@ -153,11 +156,24 @@ TEXTS = {
     "earlier_inside": "a usual amount, ",
     "earlier_below": "below its usual, ",
     "earlier_many": "{n} events within an hour, ",
+    "earlier_respect": "{respect}, ",
+    # In which respect an earlier event was unusual.
+    "respect_large_there": "large for such events",
+    "respect_small_there": "small for such events",
+    "respect_round": "unusually round or odd",
+    "respect_repeated": "an amount that was there before",
+    "respect_hour": "an unusual hour",
+    "respect_place": "an unusual place",
+    "respect_many": "one of many events",
+    "respect_busy_there": "a busy hour there",
+    "respect_newcomers": "one of many first contacts",
+    "respect_new": "something new",
+    "respect_rare": "something rare",
     "alerted": "alerted",
     "alerted_fraud": "alerted, answered as fraud",
     "alerted_legitimate": "alerted, answered as legitimate",
     "alerted_unanswered": "alerted, not answered yet",
-    "held_back": "counted in its case",
+    "held_back": "in its case, without an alert of its own",
     "not_alerted": "not alerted",
     "frauds": "{share} of what is known of {this} was fraud, the latest {ago}",
     "repeated": "{amount} again: {this} had the same amount {ago}",
@@ -210,6 +226,8 @@ TEXTS = {
     "near_fraud": "like a confirmed fraud",
     "shared_one": "1 other {main} was alerted {meeting} in the last {days}, {ago}",
     "shared": "{n} other {mains} were alerted {meeting} in the last {days}, the latest {ago}",
+    "shared_for": "{shared} ({amounts})",
+    "shared_latest": "{shared} (the newest ones {amounts})",
     "shared_usual": "{shared}; no more than chance explains there",
     # Why an alert is that severe.
     "severity": "rare: about 1 normal event in {n} is as unusual, mainly for {parts}; {severity}",
@@ -218,10 +236,8 @@ TEXTS = {
     "rank_below": "{share} of the last alerts were rarer",
     "rank_last": "nearly all of the last alerts were rarer",
     "severity_fits": "severity {severity}: {rank}",
-    "severity_raised": "severity {severity}, raised from {fitting}, as few of the last alerts were "
-    "{severity}",
-    "severity_lowered": "severity {severity}, lowered from {fitting}, as many of the last alerts were "
-    "{fitting}",
+    "severity_moved": "severity {severity}: {rank}, which by itself is {fitting}, but each severity keeps "
+    "its share of the alerts",
     "severity_random": "severity {severity}: chosen at random, not for its score",
     "part_value": "{label}",
     "part_contact": "{label}",
@@ -259,7 +275,8 @@ TEXTS = {
     # Headline, and where the evidence lies.
     "one": "{noun} {value}",
     "wave": "{noun} {value} ({main})",
-    "nobody": "an event without an entity",
+    "nobody": "an event",
+    "nobody_of": "an event without {noun}",
     "at_risk": "{who}, {amount} at risk",
     "at_risk_earlier": "{who}, {amount} at risk, {sum} with {events} before it",
     "unusual_one": "1 unusual event",

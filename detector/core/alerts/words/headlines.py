@@ -38,7 +38,12 @@ class Headlines:
     def who(self, main: str | None, focus: tuple[str, str] | None) -> str:
         """Whose alert it is. `focus`: the other entity with which the evidence lies, and its value."""
         name = self._words.main
-        own = TEXTS["nobody"] if main is None or name is None else self.one(name, main)
+        if name is None:
+            own = TEXTS["nobody"]
+        elif main is None:
+            own = TEXTS["nobody_of"].format(noun=self._words.noun(name))
+        else:
+            own = self.one(name, main)
         return (
             own
             if focus is None
@@ -66,7 +71,7 @@ class Headlines:
             count = text.format(n=number(float(earlier[0])))
             total = self._words.amount(Total.of([abs(amount), earlier[1]]), values)
             return TEXTS["at_risk_earlier"].format(who=who, amount=shown, sum=total, events=count)
-        return TEXTS["at_risk"].format(who=who, amount=shown)
+        return TEXTS["at_risk"].format(who=who, amount=shown) if amount else who
 
     def others(self, met: Sequence[Met], entities: Values) -> str | None:
         """Other entities of the event, and whether the main one knows them; None without any."""
@@ -123,7 +128,6 @@ class Headlines:
         *,
         rarity: float,
         fitting: str,
-        moved: int,
         together: bool,
         parts: Sequence[tuple[str, float]],
     ) -> str:
@@ -135,8 +139,8 @@ class Headlines:
             -log10 of the share of events that are as unusual.
         rarity
             Share of the last alerts that are as unusual.
-        fitting, moved
-            The severity that the rarity has by itself; 1, -1: the alert's is above or below.
+        fitting
+            The severity that the rarity has by itself.
         together
             No part by itself carries the score.
         parts
@@ -144,7 +148,7 @@ class Headlines:
         """
         most = [parts[0]] if parts[0][1] >= MAIN_SHARE and not together else parts
         named = listed([what for what, _ in most])
-        said = {1: "raised", -1: "lowered", 0: "fits"}[moved]
+        said = "fits" if fitting == severity else "moved"
         return TEXTS["severity"].format(
             severity=TEXTS[f"severity_{said}"].format(
                 severity=severity, fitting=fitting, rank=self._rank(rarity)

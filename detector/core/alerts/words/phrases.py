@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from detector.config.tree import ValueField
 from detector.core.alerts.contacts import MetBefore
+from detector.core.alerts.earlier import Before
 from detector.core.alerts.known import Newcomers, Repeat
 from detector.core.alerts.words.english import LAST, TEXTS
 from detector.core.alerts.words.numbers import number, one_in, rounded
 from detector.core.alerts.words.words import Words, rate
+from detector.core.codes import RESPECTS
 from detector.core.events import View
 
 Values = Mapping[str, Any]
@@ -111,9 +114,52 @@ class Phrases:
             found += TEXTS[f"beside_{which}"].format(nouns=listed(nouns)) if nouns else ""
         return found
 
+    def shared(
+        self,
+        name: str,
+        value: str | None,
+        others: int,
+        *,
+        since_s: float,
+        latest_s: float,
+        amounts: Sequence[float],
+        values: Values,
+        usual: bool,
+    ) -> str:
+        """Other alerted entities that an entity of the event has met.
+
+        `amounts` are those of their latest events there; `usual`: chance explains so many of them.
+        """
+        words, known = self._words, [amount for amount in amounts if not math.isnan(amount)]
+        text = TEXTS["shared_one" if others == 1 else "shared"].format(
+            n=others,
+            main=words.noun_of_main,
+            mains=words.plural_of_main,
+            meeting=words.meeting(name, value),
+            days=words.duration(since_s),
+            ago=words.ago(latest_s),
+        )
+        if known:
+            shown = listed([words.amount(amount, values) for amount in known])
+            which = "shared_latest" if others > len(known) > 1 else "shared_for"
+            text = TEXTS[which].format(shared=text, amounts=shown)
+        return TEXTS["shared_usual"].format(shared=text) if usual else text
+
+    @staticmethod
+    def why(one: Before) -> str:
+        """Why an earlier event was unusual; empty: not known."""
+        if one.why in RESPECTS and not one.events:
+            return TEXTS["earlier_respect"].format(respect=respect(one.why)) if one.why else ""
+        return TEXTS[f"earlier_{one.why}"].format(n=one.events)
+
     def nothing(self, which: str) -> str:
         """No single thing is the reason."""
         return TEXTS[which]
+
+
+def respect(code: str) -> str:
+    """In which respect an event was unusual, by its code in `RESPECTS`."""
+    return TEXTS[f"respect_{code}"]
 
 
 def listed(parts: Sequence[str]) -> str:

@@ -272,7 +272,7 @@ class Sentences:
         for one in told:
             nothing = math.isnan(one.amount)
             again = one.why == "many" and any(other.why == "many" for other in told[: len(parts)])
-            why = TEXTS[f"earlier_{one.why}"].format(n=one.events) if one.why and not again else ""
+            why = "" if again else self.phrases.why(one)
             parts.append(
                 TEXTS["earlier_nothing" if nothing else "earlier_one"].format(
                     amount="" if nothing else self.words.amount(one.amount, values),
@@ -339,20 +339,6 @@ class Sentences:
     def answered(self, label: str, time_s: float) -> str:
         """The last answer about the main entity."""
         return TEXTS[f"answered_{label}"].format(date=date(time_s), this=self.words.this())
-
-    def shared(
-        self, name: str, value: str | None, others: int, since_s: float, latest_s: float, *, usual: bool
-    ) -> str:
-        """Other alerted entities that an entity of the event has met; `usual`: chance explains them."""
-        text = TEXTS["shared_one" if others == 1 else "shared"].format(
-            n=others,
-            main=self.words.noun_of_main,
-            mains=self.words.plural_of_main,
-            meeting=self.words.meeting(name, value),
-            days=self._lasting(since_s),
-            ago=self._ago(latest_s),
-        )
-        return TEXTS["shared_usual"].format(shared=text) if usual else text
 
     def near_fraud(self) -> str:
         """The event is like a confirmed fraud."""

@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from detector.config.tree import Event, ValueField
-from detector.core.alerts.words.english import MEETING, NO_NOUNS, NOUNS, PLURALS, TEXTS, WITH
+from detector.core.alerts.words.english import (
+    MEETING,
+    NO_NOUNS,
+    NO_NOUNS_FIRST,
+    NOUNS,
+    PLURALS,
+    TEXTS,
+    WITH,
+)
 from detector.core.alerts.words.numbers import duration, money, number, printed, rounded
 from detector.core.events import resolution_s
 
@@ -20,6 +28,8 @@ _MEETING = {noun: text for text, nouns in MEETING.items() for noun in nouns}
 DAY_S = 86_400.0
 CATEGORIES_TOLD = 2
 WHOLE_FROM = 10.0  # upper end of a range of money from which it has no cents
+NEAR_ZERO = 0.005  # a range that is as near to 0, beside a value so many times as far from it, is told as 0
+NEAR_ZERO_TIMES = 1000.0
 
 
 class Words:
@@ -59,6 +69,8 @@ class Words:
         words = [word if _is_code(word) else word.lower() for word in _WORDS.findall(name)]
         while len(words) > 1 and words[-1].lower() in NO_NOUNS:
             words.pop()
+        if len(words) > 1 and words[0].lower() in NO_NOUNS_FIRST:
+            del words[0]
         return " ".join(NOUNS.get(word.lower(), word) for word in words) or name
 
     def label(self, name: str) -> str:
@@ -146,8 +158,11 @@ class Words:
         """A range of a field's values, without unit and currency, which the value beside it has."""
         low, high = rounded(low), rounded(high)
         is_money = self.is_money(self._fields[name], values)
-        far = max(-low, high)
-        whole_numbers = isinstance(observed, float | int) and float(observed).is_integer() and far >= 2.0
+        far, size = max(-low, high), abs(observed) if isinstance(observed, float | int) else math.nan
+        if far < min(NEAR_ZERO, size / NEAR_ZERO_TIMES):
+            return TEXTS["near_zero"]
+        # A value of 0 or 1 may be a share: beside it a range has decimals until its end cannot be one.
+        whole_numbers = float(size).is_integer() and far >= (1.0 if size >= 2.0 else 2.0)
         if far >= WHOLE_FROM if is_money else whole_numbers:
             low, high = float(round(low)), float(round(high))
         if is_money:
