@@ -10,6 +10,7 @@ from html import escape
 
 from detector.core.shard.embedding_report import Change, EmbeddingReport, compared
 from detector.rendering.maps.page import STYLE, titled
+from detector.rendering.model import JUDGED
 from detector.rendering.pages import document, plain
 
 MEANINGS = {
@@ -36,6 +37,7 @@ _ABOUT_FIELDS = (
     "value are told (.5 not at all). Moved: how far such a change moves an event, in distances of any two. "
     "Analogy: the same change moves all events in the same direction (0 no, 1 yes)."
 )
+JUDGEMENT = "When it was promoted"
 # Least difference of a figure between two versions that is told in words.
 CHANGE_MIN = 0.05
 
@@ -49,7 +51,7 @@ def report_lines(report: EmbeddingReport) -> Iterator[str]:
         yield ""
         yield title
         for name, value in figures.items():
-            yield f"  {name:28}{_number(value):>9}   {_meaning(name, report)}".rstrip()
+            yield f"  {name:28}{_number(value):>9}   {_meaning(title, name, report)}".rstrip()
     yield ""
     yield f"  {_OF_FIELDS[0]:28}" + "".join(f"{name:>10}" for name in _OF_FIELDS[1:])
     for row in _field_rows(report):
@@ -64,7 +66,7 @@ def report_page(report: EmbeddingReport, source: str) -> str:
         titled(
             name,
             ("figure", "value", "what it is"),
-            [[figure, _number(value), _meaning(figure, report)] for figure, value in figures.items()],
+            [[figure, _number(value), _meaning(name, figure, report)] for figure, value in figures.items()],
         )
         for name, figures in _groups(report)
     ]
@@ -122,6 +124,8 @@ def _groups(report: EmbeddingReport) -> Iterator[tuple[str, Mapping[str, float]]
         yield f"Labels: {report.frauds:,} confirmed frauds", report.extrinsic
     if report.drift:
         yield "Since the version before", report.drift
+    if report.judged:
+        yield JUDGEMENT, report.judged
 
 
 def _flag_lines(report: EmbeddingReport) -> Iterator[str]:
@@ -129,6 +133,10 @@ def _flag_lines(report: EmbeddingReport) -> Iterator[str]:
         yield f"FLAG {one.name}: {one.meaning} ({one.figure} {_number(one.value)}, limit {one.limit:g})"
     if not report.flags:
         yield "no flag is raised"
+    if report.refused:
+        yield f"{report.refused:,} new encoders were refused since the model began"
+    if not report.judged:
+        yield "it was not judged when it was promoted: it was the first one, or came with a model file"
     if not report.extrinsic:
         yield f"labels: {report.frauds:,} frauds are confirmed, too few to say anything"
 
@@ -138,8 +146,9 @@ def _field_rows(report: EmbeddingReport) -> Iterator[Sequence[str]]:
         yield [one.name, *map(_number, (one.purity, one.contrast, one.moved, one.analogy))]
 
 
-def _meaning(name: str, report: EmbeddingReport) -> str:
-    return MEANINGS.get(name, "").format(dimension=report.dimension)
+def _meaning(title: str, name: str, report: EmbeddingReport) -> str:
+    meanings = JUDGED if title == JUDGEMENT else MEANINGS
+    return meanings.get(name, "").format(dimension=report.dimension)
 
 
 def _number(value: float, *, signed: bool = False) -> str:

@@ -23,7 +23,7 @@ from detector.rendering.pages import plain
 
 COLUMNS = ("version", "", "steps", "normal events from", "to", "contrast", "beyond", "alerts", "precision")
 _FIGURES = ("contrast", "beyond", "alerts", "precision")
-_JUDGED = {
+JUDGED = {
     "contrast": f"how well changed events are told; below {CONTRAST_MIN:g} of what was above .5: refused",
     "contrast_before": "the same by the version before",
     "order": f"correlation of distances with those before; below {ORDER_MIN:g}, without contrast: refused",
@@ -144,7 +144,7 @@ def card_markdown(card: ModelCard, source: str) -> str:
 def _judged(version: Version) -> Sequence[Sequence[str]]:
     return [
         (name, _number(version.figures[name]), said)
-        for name, said in _JUDGED.items()
+        for name, said in JUDGED.items()
         if name in version.figures
     ]
 

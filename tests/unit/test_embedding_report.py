@@ -210,6 +210,16 @@ def test_what_changed_is_said_in_words_and_figures() -> None:
     assert json.loads(compared_json(before, worse))["changes"]["effective rank"] < 0.0
 
 
+def test_it_tells_the_judgement_with_which_the_encoder_was_promoted() -> None:
+    judged = {"contrast": 0.71, "contrast_before": 0.74}
+    lines = list(report_lines(replace(healthy(), judged=judged, refused=2)))
+    assert "2 new encoders were refused since the model began" in lines
+    shown = lines[lines.index("When it was promoted") + 1 :][:2]
+    assert [line.split()[:2] for line in shown] == [["contrast", "0.710"], ["contrast_before", "0.740"]]
+    assert "refused" in shown[0]  # with the limit
+    assert any("not judged" in line for line in report_lines(replace(healthy(), judged={})))
+
+
 def test_a_report_is_written_as_lines_a_page_and_json() -> None:
     text = report_page(replace(healthy(), name="<script>"), "t-0")
     assert "<script" not in text

@@ -96,6 +96,8 @@ class EmbeddingReport:
     extrinsic: Mapping[str, float]  # empty: too few frauds are confirmed
     fields: Sequence[Field]
     drift: Mapping[str, float]  # since the version before; empty: there is none to compare with
+    judged: Mapping[str, float]  # when it was promoted, see `judgement`; empty: it was not judged
+    refused: int  # candidates, since the model began
 
 
 def embedding_report(
@@ -118,6 +120,7 @@ def embedding_report(
     contrast = _mean([one.contrast for one in fields if one.moved > 0.0])
     intrinsic = {"contrast": contrast, **seen.intrinsic()}
     extrinsic, frauds = _extrinsic(embedded)
+    serving = embedded.versions.serving
     return EmbeddingReport(
         name=name,
         version=embedded.versions.number,
@@ -129,6 +132,8 @@ def embedding_report(
         extrinsic=_rounded(extrinsic),
         fields=fields,
         drift={} if before is None else _rounded(_drift(embedded, before)),
+        judged={} if serving is None else _rounded(serving.figures),
+        refused=embedded.versions.refused,
     )
 
 
