@@ -34,6 +34,7 @@ from detector.config.infer.vocabulary import (
     LOGIN_WORDS,
     MEASURE_WORDS,
     OUT_WORDS,
+    PAID_OUT_WORDS,
     SHEET_WORDS,
     TEXT_WORDS,
     concept,
@@ -125,9 +126,9 @@ class Column:
     def _sides(self) -> set[str]:
         """The sides that it is of, by the last part of its path that says one: not FIToFI.DbtrAcct."""
         if self.called:
-            return {concept(word) for word in self.words} & SIDES
+            return _sides_of(self.words)
         parts = (words_of(part) for part in reversed(_bare(self.path).split(".")))
-        return next(filter(None, ({concept(word) for word in words} & SIDES for words in parts)), set())
+        return next(filter(None, map(_sides_of, parts)), set())
 
     def _of_side(self, found: str, sides: set[str]) -> str:
         if found in ("", "card", "account", "customer", "payer", "email"):
@@ -452,7 +453,12 @@ def as_float(number: float) -> float:
         return math.inf
 
 
-def is_constant_in(column: Column, main: Column) -> bool:
+def _sides_of(words: list[str]) -> set[str]:
+    paid_out = {"payee"} if PAID_OUT_WORDS & set(words) else set()
+    return {concept(word) for word in words} & SIDES | paid_out
+
+
+def is_constant_in(column: Column, main: Column, differ_max: float = CHANCE_SHARE_MAX) -> bool:
     """Whether each value of `main` always comes with the same value of this column.
 
     Compared with pairs of events drawn by chance, nearly no event may differ from the first one of the same
@@ -472,7 +478,7 @@ def is_constant_in(column: Column, main: Column) -> bool:
             first[key] = value
     n = len(column.values)
     by_chance = pairs * (1.0 - sum((count / n) ** 2 for count in column.counts.values()))
-    return by_chance >= CHANCE_MIN and differ <= CHANCE_SHARE_MAX * by_chance
+    return by_chance >= CHANCE_MIN and differ <= differ_max * by_chance
 
 
 def enough(column: Column) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -47,9 +48,12 @@ DISPLAY_CHARS_MAX = 64  # of the tree
 NAME_CHARS_GOOD = 40  # of a name that people read; longer paths lose what they begin with
 UNIT_CHARS_MAX = 16  # of the tree
 ENTITY_NAMES = word_set(
-    "account acceptor beneficiary branch buyer cardholder client creditor customer debtor device email "
-    "holder iban ip member merchant msisdn originator payee payer phone receiver recipient retailer "
-    "seller sender shop shopper store subscriber terminal user vendor wallet"
+    "acceptor account agent beneficiary borrower branch buyer cardholder cashier citizen client "
+    "consumer contract counterparty creditor customer debtor device driver email employee guest "
+    "holder household iban investor ip kiosk machine member merchant meter mobile msisdn originator "
+    "passenger patient payee payer phone player policy provider receiver recipient retailer rider "
+    "seller sender shop shopper store subscriber subscription supplier teller terminal trader "
+    "traveler traveller user vehicle vendor visitor wallet worker"
 )
 """Words for entities that people read in alerts; others are named by what they stand for."""
 _CURRENCY = re.compile(r"[A-Za-z]{3}")
@@ -272,6 +276,8 @@ def with_names(
 ) -> tuple[list[Choice], list[Choice]]:
     """Give each a unique name: an entity is named after its kind, a field after its path."""
     taken: set[str] = set()
+    kinds = {choice.path: _kind_name(sample.columns[choice.path]) for choice in entities}
+    alike = Counter(kinds.values())
 
     def named(choice: Choice, wanted: str) -> Choice:
         again = (f"{wanted}_{count}" for count in range(2, 2_000))
@@ -282,8 +288,7 @@ def with_names(
     named_entities = []
     for choice in entities:
         column = sample.columns[choice.path]
-        own = column.noun if column.noun in ENTITY_NAMES and concept(column.noun) == column.entity else ""
-        known = own or column.entity
+        known = kinds[choice.path] if alike[kinds[choice.path]] == 1 else ""  # two of a kind: by their paths
         display = "" if known else _display(column)
         named_entities.append(replace(named(choice, known or slug(choice.path, column)), display=display))
     named_fields = []
@@ -293,6 +298,15 @@ def with_names(
         forms = _forms(choice, sample)
         named_fields.append(replace(field, number=None) if not forms or number in forms else field)
     return named_entities, named_fields
+
+
+def _kind_name(column: Column) -> str:
+    """Name of what an entity is; "" if nothing says it."""
+    stands_for = concept(column.noun)
+    if column.noun in ENTITY_NAMES and stands_for == column.entity:
+        return column.noun
+    known = stands_for in ENTITY_RANKS or column.noun in KNOWN or not column.noun
+    return column.entity if known else ""  # the seller's hw is no seller
 
 
 def slug(path: str, column: Column) -> str:

@@ -12,7 +12,8 @@ Rules
     - An entity has a name that says so (card, customer, terminal), or values that recur like those of a key.
       Where nothing else is one, the first text that comes back like a key is.
       People come before devices, devices before places; the first one is the main entity. A field that is
-      mostly missing, or whose values never come back, is not.
+      mostly missing, or whose values never come back, is not; one that some events lack comes after one
+      that hardly any lacks.
     - What always has the same value for the same main entity says who it is: it is copied into alerts only.
     - Fields that cannot be used are listed with a reason: lists, constants, counters, identifiers, further
       times.
@@ -36,7 +37,13 @@ from detector.config.infer.labels import FRAUD_TEXTS, find_label
 from detector.config.infer.looks import hidden_events, hidden_lists, rarely_missing
 from detector.config.infer.roles import LAST_DIGITS, with_somebody
 from detector.config.infer.sample import Sample, sample_error
-from detector.config.infer.vocabulary import CODE_WORDS, ENTITY_RANKS, PERSON_WORDS
+from detector.config.infer.vocabulary import (
+    CODE_WORDS,
+    ENTITY_RANKS,
+    PEOPLE,
+    PERSON_WORDS,
+    STAFF_WORDS,
+)
 from detector.config.kinds import FEW_EVENTS, KINDS
 from detector.config.words import cut
 
@@ -46,6 +53,8 @@ REPEATED_MAX = 0.01  # repeated share of an id's values; a larger one is not due
 DAY_PARTS = 3  # fields of a time without a time of day
 FEWEST_MAX = 1.2  # times the fewest different values, of keys that have about as few
 MAIN_MISSING_MAX = 0.5  # share of events without the main entity
+OWN_DIFFER_MAX = 0.1  # share of events of a shop with another account than its first one, by chance
+GAPS_MAX = 0.1  # the same, if somebody else of the event is missing less often
 # A key of which 20,000 events show no repetition has some hundred million values or more: no history.
 ONCE_EVENTS_MIN = 2_000
 ONCE_REPEATED_MAX = 0.0005
@@ -244,6 +253,7 @@ def _is_meta(choice: Choice, sample: Sample) -> bool:
 def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
     """Sort entities: those that can be the main one, by what the name says; then the better filled.
 
+    Of people, those that few events lack come first: a customer before the card that cash has not.
     Of one kind the first in the event is first, if it has a tenth of the different values of the others; of
     those of no known kind the one with the fewest.
     """
@@ -255,16 +265,36 @@ def _main_first(choices: Sequence[Choice], sample: Sample) -> list[Choice]:
     few = FEWEST_MAX * min((n for n in unnamed if 10 * n >= most[""]), default=0)
     place = {path: index for index, path in enumerate(sample.columns)}
 
+    shops = [one for one in columns.values() if one.entity == "merchant" and one.missing <= GAPS_MAX]
+
+    def kind_of(column: Column) -> str:
+        """What it stands for. An account that each shop has is the shop's: it is paid to."""
+        accounts = (is_constant_in(column, shop, OWN_DIFFER_MAX) for shop in shops)
+        own = column.entity == "account" and any(accounts)
+        return "payee" if own else column.entity
+
     def key(choice: Choice) -> tuple[Any, ...]:
         column = columns[choice.path]
+        kind = kind_of(column)
         once = column.events >= ONCE_EVENTS_MIN and column.repeated <= ONCE_REPEATED_MAX
-        rank = ENTITY_RANKS.get(column.entity, len(ENTITY_RANKS))
+        rank = ENTITY_RANKS.get(kind, len(ENTITY_RANKS))
+        somebody = kind in PEOPLE and STAFF_WORDS.isdisjoint(column.words)
+        gaps = somebody and column.missing > GAPS_MAX
         named = column.is_name or column.spaced > SPACED_MAX  # keys before names
         last4 = column.entity == "card" and max(map(len, column.counts)) <= LAST_DIGITS
         thing = column.entity == "" and not CODE_WORDS.isdisjoint(column.last_words)  # itemid
         poor = named, last4, thing, column.missing > 0.05, 10 * column.distinct < most[column.entity]
         order = column.distinct if column.entity == "" and column.distinct > few else 0
-        return column.missing > MAIN_MISSING_MAX, once, rank, *poor, order, place[choice.path]
+        return (
+            column.missing > MAIN_MISSING_MAX,
+            once,
+            not somebody,
+            gaps,
+            rank,
+            *poor,
+            order,
+            place[choice.path],
+        )
 
     return sorted(choices, key=key)
 

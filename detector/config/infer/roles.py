@@ -45,7 +45,8 @@ SOMEBODIES_MIN = 4  # different values
 WORDS_REPEATED_MIN = 0.8  # share of values that are repeated, of words that may say who it is
 SPREAD_MAX = 16.0  # times the median, of numbers that are keys
 KEYS_FIRST = 3  # columns without names that may be keys by their place
-ENTITY_MISSING_MAX = 0.9  # share of events without it
+ENTITY_MISSING_MAX = 0.97  # share of events without it
+OFTEN_MIN = 4.0  # events of each value of an identifier that is a category
 UNNAMED_MISSING_MAX = 0.5
 ROUND_SHARE_MAX = 0.2  # of such numbers that end in 00; by chance one in a hundred does
 AMOUNTS = ("amount", "value", "total")
@@ -231,8 +232,10 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
             return "entity", "an identifier that recurs"
         if distinct > 0.9 * n:
             return "ignored", "an identifier"
-        if column.words[-1] not in ("code", "key", "ref", "reference"):
-            return ("ignored", "an identifier") if distinct >= 20 else None
+        if column.words[-1] not in ("code", "key", "ref", "reference") and distinct >= RECURRING_DISTINCT_MIN:
+            if n < OFTEN_MIN * distinct or column.in_runs:
+                return "ignored", "an identifier"
+            return "categorical", "an identifier of few, each of which comes back often"
     return None
 
 

@@ -39,6 +39,12 @@ ENTITY_RANKS = {
     )
 }
 """Entities that are known by name, the one that is the main entity first."""
+PEOPLE = ("card", "account", "customer", "payer")
+"""Of these, what stands for somebody who pays."""
+STAFF_WORDS = word_set("employee worker")
+"""Somebody who may only serve those who pay."""
+PAID_OUT_WORDS = word_set("payout payouts disbursement withdrawal")
+"""Beside an account or a card: it is the one that is paid to."""
 CONCEPTS: Mapping[str, frozenset[str]] = {
     name: _WORDS[name]
     for name in (
