@@ -16,6 +16,7 @@ _FACTS = {  # words of facts, by code; the most telling first is the alert's own
     "small_then_large": "small, then large",
     "small": "small amounts",
     "repeated": "the same amount again",
+    "changed": "another than usual",
     "newcomers": "many new contacts",
     "first_contact": "first contact",
     "window": "much in a short time",

@@ -25,6 +25,7 @@ FACTS = (
     "small",
     "speed",
     "repeated",
+    "changed",
     "newcomers",
     "first_contact",
     "window",
@@ -59,5 +60,6 @@ RESPECTS = (  # in which an earlier event was unusual; the first: none is known.
     "newcomers",
     "new",
     "rare",
+    "changed",
 )
 CODES = REASONS + FACTS

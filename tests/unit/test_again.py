@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from detector.config.tree import Features as FeaturesConfig
+from detector.core.alerts.evidence import Evidence, Fact
 from detector.core.alerts.explain import told_among
-from detector.core.alerts.facts import Evidence, Fact, Facts
+from detector.core.alerts.facts import Facts
 from detector.core.alerts.recent import History
 from detector.core.alerts.signs import signs_of
 from detector.core.alerts.words import Sentences, Usual
@@ -62,6 +63,13 @@ def test_many_new_cards_at_a_shop_are_told_with_what_is_usual() -> None:
     assert fact.values["met"] == "card"
     assert fact.values["window_s"] == 3600.0
     assert "newcomers" not in facts(new_cards(2), 84.2)
+
+
+def test_a_shop_with_another_card_than_ever_is_told() -> None:
+    fact = facts(new_cards(1), 84.2)["changed"]
+    assert fact.detail.startswith("Shop S1 comes with another card than usual, as 1 of ")
+    assert (fact.values["of"], fact.values["other"]) == ("shop", "card")
+    assert "changed" not in facts(observed(traffic(4000)), 84.2)
 
 
 def test_both_are_signs() -> None:

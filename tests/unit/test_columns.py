@@ -11,7 +11,8 @@ from detector.config.tree import Event
 from detector.config.tree import Features as FeaturesConfig
 from detector.core.features import DAY_S, Features, Layout, Rows, empty_rows
 from detector.core.features import columns as specification
-from detector.core.features.columns import Column, Fill, Floats
+from detector.core.features.column import Column
+from detector.core.features.columns import Fill, Floats
 from detector.core.model.robust_distance import RobustDistance
 
 LAYOUT = Layout(

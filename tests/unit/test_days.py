@@ -9,7 +9,8 @@ import pytest
 
 from detector.config.tree import Event, TimeField
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.alerts.facts import Evidence, Fact, Facts
+from detector.core.alerts.evidence import Evidence, Fact
+from detector.core.alerts.facts import Facts
 from detector.core.alerts.known import fastest_move, pace
 from detector.core.alerts.recent import History
 from detector.core.alerts.words import Sentences

@@ -11,7 +11,8 @@ import pytest
 
 from detector.core.alerts.case_rows import CaseBefore
 from detector.core.alerts.earlier import recent_events
-from detector.core.alerts.facts import Answer, Evidence, Fact, Facts, NearFraud, Shared
+from detector.core.alerts.evidence import Answer, Evidence, Fact, NearFraud, Shared
+from detector.core.alerts.facts import Facts
 from detector.core.alerts.recent import ALERTED, HELD, History
 from detector.core.alerts.words import Sentences
 from detector.core.features import DAY_S, KeyKind, Rows

@@ -27,7 +27,7 @@ from detector.core.features import (
     share_gains,
 )
 from detector.core.features.feature_kernels import RATIO_SPREAD, SIZE_MIN
-from detector.core.features.habit_tables import SHORT_S, BinsTable, NoveltyTable, PaceTable
+from detector.core.features.habit_tables import SHORT_S, BinsTable, NoveltyTable, PaceTable, SharedTable
 from detector.core.features.habits import BINS
 from detector.core.features.repeat_tables import RepeatsTable
 from detector.core.features.rows import ZEROS_MAX, zeros_at_end
@@ -153,7 +153,7 @@ def test_habits_are_restored() -> None:
     state = one.to_state()["habits"]
     for number, table in enumerate(other._habits._tables):
         saved = state[f"{number:03d}"]
-        if isinstance(table, RepeatsTable):
+        if isinstance(table, SharedTable):
             table.load(saved | {"table": saved["table"].rows()})
         else:
             table.load(saved.rows())

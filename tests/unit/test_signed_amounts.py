@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from detector.core.alerts.amounts import is_large, on_side, sizes
 from detector.core.alerts.case_rows import CaseBefore
 from detector.core.alerts.earlier import range_so_far, unlisted, unusual_before
-from detector.core.alerts.facts import Evidence, Facts
+from detector.core.alerts.evidence import Evidence
+from detector.core.alerts.facts import Facts
 from detector.core.alerts.known import Pace
 from detector.core.alerts.priority import priority
 from detector.core.alerts.recent import History

@@ -466,7 +466,8 @@ def explained(part: ModelPart, model: Model) -> int:
     by_entity += [(1 + 4 * followed, 4)] * categories
     by_entity += [(4, 8)] * entities + [(24, 4), (7, 4), (8, 4), (1 + contacts, 8)]
     by_entity += [(8, 4)] * categories
-    by_entity += [(4, 8)] * 2 * (entities - 1) + [(2, 8)] * entities
+    by_entity += [(4, 8)] * 2 * (entities - 1) + [(3 * (entities - 1), 8)] * (entities - 1)
+    by_entity += [(2, 8)] * entities
     by_entity += [(16 + LEVELS, 4)] * places + [(3, 4)] * places * entities
     by_entity += [(2, 4)] + [(1, 4)] * (entities - 1)
     by_entity += [(2 * memories + 4, 8)] * entities + [(6, 8)] * categories

@@ -12,8 +12,8 @@ import pytest
 
 from detector.core.alerts.case_rows import Totals
 from detector.core.alerts.earlier import Before, Earlier
+from detector.core.alerts.evidence import Evidence, Fact
 from detector.core.alerts.explain import Reason
-from detector.core.alerts.facts import Evidence, Fact
 from detector.core.alerts.known import Contact, Met
 from detector.core.alerts.policy import Published
 from detector.core.alerts.recent import History

@@ -307,7 +307,7 @@ def _less_names(
     plain: dict[str, Choice] = {}
     for choice in ranked:
         column, before = sample.columns[choice.path], [sample.columns[one.path] for one in kept]
-        same = next((other for other in before if _is_same(column, other)), None)
+        same = next((other for other in before if _is_same(column, other, main=before[0])), None)
         if same is not None:
             why = f"it says the same as {cut(same.path)}"
             plain[choice.path] = replace(choice, kind="categorical", use="context", reason=why)
@@ -318,11 +318,14 @@ def _less_names(
     return [plain.get(choice.path, choice) for choice in rest], kept
 
 
-def _is_same(column: Column, other: Column) -> bool:
-    """Whether it always has the value of another key, or is that key's name or another number of it."""
+def _is_same(column: Column, other: Column, main: Column) -> bool:
+    """Whether it always has the value of another key, or is that key's name or another number of it.
+
+    A further number is only left out of the main entity: a payee that has another account is news.
+    """
     if column.rows == other.rows and column.values == other.values:
         return True
-    alike = column.is_name or column.entity in ("", other.entity)
+    alike = column.is_name or (other is main and column.entity in ("", other.entity))
     return alike and is_constant_in(column, other) and is_constant_in(other, column)
 
 

@@ -228,14 +228,14 @@ def _not_a_field(column: Column, named: dict[int, str]) -> tuple[Kind, str] | No
             return "ignored", "a counter"
         of_event = column.words[-1] == "code" or column.noun in EVENT_WORDS or column.in_runs
         of_event = of_event or not THING_WORDS.isdisjoint({column.noun, *column.last_words})
-        if column.recurs and column.missing <= ENTITY_MISSING_MAX and not of_event:
+        often = distinct >= RECURRING_DISTINCT_MIN and n >= OFTEN_MIN * distinct
+        if (column.recurs or often) and column.missing <= ENTITY_MISSING_MAX and not of_event:
             return "entity", "an identifier that recurs"
         if distinct > 0.9 * n:
             return "ignored", "an identifier"
         if column.words[-1] not in ("code", "key", "ref", "reference") and distinct >= RECURRING_DISTINCT_MIN:
-            if n < OFTEN_MIN * distinct or column.in_runs:
-                return "ignored", "an identifier"
-            return "categorical", "an identifier of few, each of which comes back often"
+            few = often and not column.in_runs
+            return ("categorical", "an identifier of few things") if few else ("ignored", "an identifier")
     return None
 
 

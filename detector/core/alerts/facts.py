@@ -12,6 +12,7 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
     small            a small amount, and whether anything says that it matters
     speed            a fast way since an entity's last event
     repeated         an entity's earlier amount again, where its amounts seldom come again
+    changed          an entity that comes with another one than usual: a payee with another account
     newcomers        many contacts of one kind that are new, in an hour or a day
     first_contact    first time with a merchant, device, country, category; or for a day at most
     window           many events, or a large sum, in the last hour and day
@@ -23,17 +24,16 @@ what the tables knew of the event's keys, and from labels. The codes, in the ord
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.alerts.amounts import is_large, on_side, sizes
-from detector.core.alerts.case_rows import CaseBefore
 from detector.core.alerts.contacts import NOTHING_MET
-from detector.core.alerts.earlier import NOTHING, Earlier, range_so_far
+from detector.core.alerts.earlier import range_so_far
+from detector.core.alerts.evidence import Evidence, Fact, Values
 from detector.core.alerts.explain import told_earlier
 from detector.core.alerts.known import (
     CATEGORY_HISTORY_MIN,
@@ -42,6 +42,7 @@ from detector.core.alerts.known import (
     Contact,
     Pace,
     Ranges,
+    changed,
     contact,
     far_km,
     fastest_move,
@@ -50,11 +51,10 @@ from detector.core.alerts.known import (
     pace,
     repeat,
 )
-from detector.core.alerts.recent import ALERTED, History
+from detector.core.alerts.recent import ALERTED
 from detector.core.alerts.words import Sentences, short
 from detector.core.alerts.words.sentences import ONE_OF_MIN
-from detector.core.events import View
-from detector.core.features import DAY_S, KeyKind, Layout, Rows, Units, population_shift
+from detector.core.features import DAY_S, KeyKind, Layout, Units, population_shift
 
 FACTS_MAX = 6  # of an alert
 CONTACTS_MAX = 4  # of these about contacts
@@ -66,58 +66,6 @@ TIMES_LARGER = 20.0  # a large amount is so many times a small one
 TIMES_DEAR = 2.0  # a large sum or amount is so many times the usual one
 TIMES_SMALLER = 2.0  # a small amount is so many times smaller than the usual ones
 SILENT_INTERVALS = 10.0  # usual intervals without an event that are told
-
-Values = Mapping[str, float | int | str | bool | None]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fact:
-    """One fact."""
-
-    code: str
-    values: Values
-    detail: str  # one sentence for people
-
-
-class NearFraud(NamedTuple):
-    """A confirmed fraud near an event."""
-
-    offset: int
-    distance: float  # in the embedding that learned from labels; 1: as far as normal events are
-
-
-class Shared(NamedTuple):
-    """Other alerted entities that share something with an event."""
-
-    name: str  # of the entity that they share
-    others: int
-    since_s: float  # length of the time that was looked at
-    latest_s: float = 0.0  # since the latest of their events there
-    usual: bool = False  # chance explains so many there
-    amounts: Sequence[float] = ()  # of the latest event of some of them, the newest first
-
-
-class Answer(NamedTuple):
-    """The last answer about an entity."""
-
-    label: str  # fraud or legitimate
-    time_s: float  # when it was given, since the epoch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Evidence:
-    """What facts are found from: one event, and what is known beside its row."""
-
-    event: Rows  # one row
-    view: View
-    amount: float  # of event.exposure; NaN: missing, or there is no such field
-    history: History
-    near_frauds: Sequence[NearFraud] = ()
-    shared: Sequence[Shared] = ()
-    answered: Answer | None = None
-    earlier: Earlier = NOTHING
-    case: CaseBefore | None = None  # the entity's, without this event
-    ranges: Ranges | None = None  # of the event; None: they are found anew
 
 
 class Facts:
@@ -144,6 +92,7 @@ class Facts:
             self._small(of, usual, contacts),
             self._speeds(of),
             self._repeated(of),
+            self._changed(of),
             self._newcomers(of),
             contacts,
             windows,
@@ -364,6 +313,15 @@ class Facts:
             detail = self._say.phrases.repeated(found, name, of.view, of.history.again)
             values: Values = {"of": name, "value": value, "age_s": age_s, "one_of": one_of}
             yield Fact(code="repeated", values=values, detail=detail)
+
+    def _changed(self, of: Evidence) -> Iterator[Fact]:
+        found = changed(self._layout, of.event)
+        if found is not None:
+            name, other = (self._layout.entities[column] for column in (found.entity, found.other))
+            value = of.view.entities[name]
+            values: Values = {"of": name, "value": value, "other": other, "one_of": short(found.one_of)}
+            detail = self._say.phrases.changed(name, value, other, found.one_of)
+            yield Fact(code="changed", values=values, detail=detail)
 
     def _newcomers(self, of: Evidence) -> Iterator[Fact]:
         for found in newcomers(self._layout, of.event)[:NEWCOMERS_MAX]:

@@ -112,6 +112,14 @@ class Newcomers(NamedTuple):
     usual: float | None  # events of this kind that are usual in that time; None: unknown
 
 
+class Changed(NamedTuple):
+    """An entity that comes with another one than usual."""
+
+    entity: int
+    other: int  # kind of entity that is another one
+    one_of: float  # in 1 of so many of its events
+
+
 def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
     """How often an entity is seen; None if the event has none, or it was never seen before."""
     habit = layout.habit_of("pace", entity)
@@ -127,6 +135,19 @@ def pace(layout: Layout, event: Rows, entity: int) -> Pace | None:
     age = -math.log(left) / math.log(2.0) if left > 2.0**-AGE_HALF_LIVES_MAX else math.inf
     per_s = count / observed * math.log(2.0) / half_life if observed > 0.0 else 0.0
     return Pace(hour, per_s, count, age * half_life)
+
+
+def changed(layout: Layout, event: Rows) -> Changed | None:
+    """The rarest change of what an entity but the main one comes with; None if none is rare."""
+    found: list[tuple[float, Changed]] = []
+    for entity in range(1, len(layout.entities)):
+        habit = layout.habit_of("changes", entity)
+        assert habit is not None
+        nats, column, share = event.context[0, habit.columns].tolist()
+        if nats >= RARE_MIN:
+            other = int(column) + (column >= entity)
+            found.append((nats, Changed(entity, other, 1.0 / share)))
+    return max(found)[1] if found else None
 
 
 def repeat(layout: Layout, event: Rows) -> Repeat | None:

@@ -10,8 +10,9 @@ import math
 from collections.abc import Collection, Sequence
 
 from detector.core.alerts.amounts import is_large
+from detector.core.alerts.evidence import Fact
 from detector.core.alerts.explain import Reason
-from detector.core.alerts.facts import SHORT_WINDOW_S, TIMES_DEAR, Fact
+from detector.core.alerts.facts import SHORT_WINDOW_S, TIMES_DEAR
 from detector.core.alerts.known import EVENTS_MIN, is_impossible
 from detector.core.codes import SIGNS
 

@@ -15,8 +15,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from detector.core.alerts.evidence import Evidence, Fact
 from detector.core.alerts.explain import Reason, told_among
-from detector.core.alerts.facts import FACTS_MAX, SHORT_WINDOW_S, Evidence, Fact
+from detector.core.alerts.facts import FACTS_MAX, SHORT_WINDOW_S
 from detector.core.alerts.known import OFTEN_SHARE, Met
 from detector.core.alerts.policy import Published
 from detector.core.alerts.severity import SEVERITIES

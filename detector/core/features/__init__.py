@@ -5,7 +5,7 @@ What other rooms use is exported here; modules of this room import each other di
 
 from __future__ import annotations
 
-from detector.core.features.columns import Column
+from detector.core.features.column import Column
 from detector.core.features.explained import (
     CONSTANT_FROM,
     explained_shares,

@@ -9,13 +9,13 @@ else; a new column is a line in `columns_of`, and an entry in `SOURCES` if none 
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detector.core.features import feature_kernels
+from detector.core.features.column import LONGEST, Column
 from detector.core.features.feature_kernels import MEETING_TIME, PACE_TIME
 from detector.core.features.habit_tables import MEETINGS_S, SHORT_S
 from detector.core.features.habits import BINS
@@ -24,26 +24,8 @@ from detector.core.features.profiles import population_shift, population_varianc
 from detector.core.features.rows import Rows
 
 Floats = NDArray[np.float32]
-LONGEST = -1
-"""The last memory."""
 SIDES = {"above": 1, "below": -1}
 """Each side of what is usual has a tail of its own."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Column:
-    """One input of the encoder."""
-
-    name: str
-    source: str  # one of SOURCES
-    kind: KeyKind | None = None  # kind of key whose profile or fraud rate is read
-    memory: int = LONGEST  # of that profile
-    place: int = 0  # column of numerics, of categories, of cycles or of fraud rates, as the source has it
-    side: int = 0  # of what is usual: 1 above it, -1 below it, 0 both
-    habit: Habit | None = None  # whose context is read
-    robust: bool = False  # also a part of the robust distance
-    unusual: bool = False  # also a part of the habits' distance, by its magnitude
-    encoded: bool = True  # the plain encoder sees it; others come last, and labelled parts see all
 
 
 def columns_of(layout: Layout) -> tuple[Column, ...]:
@@ -150,6 +132,10 @@ def _again(layout: Layout) -> Iterator[Column]:
             yield Column(
                 name=f"amount of {key} again", source="repeat", habit=habit, unusual=True, encoded=False
             )
+
+    changes = [habit for habit in layout.habits if habit.name == "changes"]
+    if changes:
+        yield Column(name="with another", source="change", habit=changes[0], unusual=True, encoded=False)
 
 
 def _labelled(layout: Layout) -> Iterator[Column]:
@@ -407,6 +393,15 @@ def _cycle(wave: np.ufunc) -> Source:
     return source
 
 
+def _changes(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
+    starts = _index([habit.start for habit in layout.habits if habit.name == "changes"])
+
+    def fill(rows: Rows, inputs: Floats) -> None:
+        inputs[:, places[0]] = rows.context[:, starts].max(axis=1)
+
+    return fill
+
+
 def _fraud_rates(layout: Layout, columns: Sequence[Column], places: Sequence[int]) -> Fill:
     rates = _index([column.place for column in columns])
     at = _index(places)
@@ -445,6 +440,7 @@ SOURCES: dict[str, Source] = {
     "pace": _paces("pace", SHORT_S, PACE_TIME),
     "meeting": _paces("meetings", MEETINGS_S, MEETING_TIME),
     "repeat": _repeat,
+    "change": _changes,
     "bins": _bins,
     "novelty": _novelty,
     "whereabouts": _whereabouts,

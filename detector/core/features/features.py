@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detector.core.features.columns import LONGEST, columns_of, fills_of
+from detector.core.features.column import LONGEST
+from detector.core.features.columns import columns_of, fills_of
 from detector.core.features.layout import KeyKind, Layout
 from detector.core.features.rows import Rows
 

@@ -12,8 +12,8 @@ nothing is learned. No fast-math and no threads: equal bytes on equal machines.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Self
 
 import numba
 import numpy as np
@@ -52,6 +52,33 @@ class HabitTable(HashedTable):
     def __init__(self, columns: int, long_s: float, keys_max: int, dtype: DTypeLike = np.float32) -> None:
         self._rate = math.log(2.0) / long_s
         super().__init__(columns, keys_max, dtype)
+
+
+class SharedTable(HabitTable):
+    """A table beside numbers of all its keys together, of which the last is the time of the latest event.
+
+    These are doubles: one event would not change a float that counts many.
+    """
+
+    def __init__(
+        self, columns: int, shared: int, long_s: float, keys_max: int, dtype: DTypeLike = np.float32
+    ) -> None:
+        super().__init__(columns, long_s, keys_max, dtype)
+        self._everyone = np.zeros(shared)
+
+    def apart(self, keys: Keys) -> tuple[Self, Keys]:
+        """Copy as `KeyTable.apart` does, for one event: a second one would see what it taught of everyone."""
+        assert len(keys) == 1
+        table, own = super().apart(keys)
+        table._everyone = self._everyone.copy()
+        return table, own
+
+    def to_state(self) -> Any:
+        return {"everyone": self._everyone.copy(), "table": super().to_state()}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        super().load(state["table"])
+        self._everyone = state["everyone"].copy()
 
 
 class PaceTable(HabitTable):

@@ -11,6 +11,7 @@
               at a device
     repeats   when it last had this amount
     repeated  how often its amounts come again
+    changes   what it usually comes with, and how often that is something else; of entities but the main one
 
 A habit has a slice of the context row; `layout` says where. `habit_tables` and `place_tables` say what the
 slice holds. To add one: its width and keys in `layout`, what its table sees of an event here, and columns in
@@ -26,10 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Features as FeaturesConfig
-from detector.core.features.habit_tables import MEETINGS_S, BinsTable, NoveltyTable, PaceTable
+from detector.core.features.change_tables import ChangesTable
+from detector.core.features.habit_tables import MEETINGS_S, BinsTable, NoveltyTable, PaceTable, SharedTable
 from detector.core.features.key_table import KeyTable, load_tables, tables_to_state
 from detector.core.features.layout import DAY_S, Habit, Layout
-from detector.core.features.levels import LevelsTable
 from detector.core.features.pairs import pair_keys
 from detector.core.features.place_tables import MovesTable, PlacesTable
 from detector.core.features.repeat_tables import RepeatsTable
@@ -73,6 +74,12 @@ class Habits:
                 (of_pairs if isinstance(table, RepeatsTable) else of_keys).append(table)
         return of_keys, of_pairs
 
+    def forget(self, entities: NDArray[np.uint64]) -> None:
+        """Forget these main entities (n,) as what others usually come with."""
+        for table in self._tables:
+            if isinstance(table, ChangesTable):
+                table.forget(0, entities)
+
     def __len__(self) -> int:
         """Keys held, of all habits."""
         return sum(len(table) for table in self._tables)
@@ -110,6 +117,8 @@ class Habits:
                 key = np.where(amounts == 0, np.uint64(0), key)
                 seen["repeated"] = ~np.isnan(rows.context[:, repeats.start + 1, None])
             values = () if habit.name not in seen else (seen[habit.name],)
+            if habit.name == "changes":
+                values = (np.delete(rows.entities, habit.key or 0, axis=1),)
             if habit.point is not None:
                 values = (rows.points[:, habit.point],)
             _observe(table, key, rows.times, values, rows.context[:, habit.columns], apart=apart)
@@ -156,7 +165,7 @@ def _observe(
         table.read_ahead(keys)
         table.observe(keys, times, *values, context)
         return
-    together = 1 if isinstance(table, LevelsTable) else max(len(keys), 1)
+    together = 1 if isinstance(table, SharedTable) else max(len(keys), 1)
     for start in range(0, len(keys), together):
         some = slice(start, start + together)
         copied, own = table.apart(keys[some])
@@ -171,6 +180,8 @@ def _table(habit: Habit, layout: Layout, config: FeaturesConfig) -> Any:
         return PaceTable(long_s, keys_max, MEETINGS_S)
     if habit.name == "repeats":
         return RepeatsTable(long_s, config.pairs_max)
+    if habit.name == "changes":
+        return ChangesTable(len(layout.entities) - 1, long_s, keys_max)
     if habit.name == "repeated":
         return NoveltyTable(1, long_s, keys_max)
     if habit.point is not None:

@@ -312,8 +312,8 @@ class Layout:
         """Paces of each entity, other habits of the main one, and the same of everything to compare with.
 
         For each field that is a place: usual places of the main entity, moves of every entity. For each other
-        entity: how often the main one meets a new one of it, and that a new main one. For each entity: how
-        often an amount comes again.
+        entity: how often the main one meets a new one of it, and that a new main one, and what it usually
+        comes with. For each entity: how often an amount comes again.
         """
         if not self.entities:
             return ()
@@ -325,6 +325,7 @@ class Layout:
             plan += [("zeros", len(self.entities) + c, 2) for c in range(len(self.categories))]
             plan += [("repeats", e, 3) for e in entities] + [("repeated", e, 2) for e in entities]
         plan += [("novelty", key, 1 + len(self.contacts)) for key in (None, 0)]
+        plan += [("changes", e, 3) for e in entities[1:]]
         whole = [(*one, None, None) for one in plan]
         of_places = [("places", 0, 2), *(("moves", e, 3) for e in entities)]
         by_place = [(*one, place, None) for place in range(len(self.points)) for one in of_places]
@@ -419,7 +420,7 @@ class Layout:
     def _about(self, column: int) -> tuple[slice, ...]:
         """What is known of a key: its own profile, its pace, its pairs and meetings with the main entity."""
         own = [kind.columns for kind in self.kinds if kind.left == column and kind.right is None]
-        paces = [habit.columns for habit in self._habits_of(column) if habit.name == "pace"]
+        paces = [habit.columns for habit in self._habits_of(column) if habit.name in ("pace", "changes")]
         pairs = [kind.columns for kind in self.kinds if kind.right == column]
         met = [habit.columns for habit in self.habits if habit.contact == column and habit.key is not None]
         return (*own, *paces, *pairs, *met)

@@ -8,13 +8,11 @@ needs no sum. Between two levels the share is interpolated.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any
 
 import numba
-import numpy as np
 
-from detector.core.features.habit_tables import HabitTable, Keys
+from detector.core.features.habit_tables import SharedTable
 
 LEVELS = 10
 # Level 0 ends at about 60 m, nearer is the same place. The last is 16,000 km, or as many km/h.
@@ -24,29 +22,11 @@ OWN_PRIOR = 8.0
 _compiled = numba.njit(cache=True, nogil=True)
 
 
-class LevelsTable(HabitTable):
-    """A table beside the levels of all its keys, and the time of the latest event.
-
-    These are doubles: one event would not change a float that counts many.
-    """
+class LevelsTable(SharedTable):
+    """A table beside the levels of all its keys."""
 
     def __init__(self, columns: int, long_s: float, keys_max: int) -> None:
-        super().__init__(columns, long_s, keys_max)
-        self._everyone = np.zeros(LEVELS + 1)
-
-    def apart(self, keys: Keys) -> tuple[Self, Keys]:
-        """Copy as `KeyTable.apart` does, for one event: a second one would see what it taught of everyone."""
-        assert len(keys) == 1
-        table, own = super().apart(keys)
-        table._everyone = self._everyone.copy()
-        return table, own
-
-    def to_state(self) -> Any:
-        return {"everyone": self._everyone.copy(), "table": super().to_state()}
-
-    def load(self, state: Mapping[str, Any]) -> None:
-        super().load(state["table"])
-        self._everyone = state["everyone"].copy()
+        super().__init__(columns, LEVELS + 1, long_s, keys_max)
 
 
 @_compiled

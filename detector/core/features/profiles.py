@@ -171,13 +171,14 @@ class Profiles:
         return {"profiles": profiles, "contacts": contacts}
 
     def erase(self, erased: Erased) -> None:
-        """Drop all of these rows."""
+        """Drop all of these rows, and forget the entities where others usually come with them."""
         own, pairs = self._of_main()
         for table in own:
             table.erase(erased.entities)
         for table in pairs:
             keys = table.keys
             table.erase(keys[np.isin(owners(keys), owner(erased.entities))])
+        self._habits.forget(erased.entities)
 
     def _of_main(self) -> tuple[list[KeyTable], list[KeyTable]]:
         """Tables of keys of the main entity, and of its pairs."""

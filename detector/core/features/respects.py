@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from detector.core.codes import RESPECTS
-from detector.core.features.columns import Column
+from detector.core.features.column import Column
 
 _BY_SOURCE = {
     "novelty": "new",
@@ -11,6 +11,7 @@ _BY_SOURCE = {
     "whereabouts": "place",
     "meeting": "newcomers",
     "repeat": "repeated",
+    "change": "changed",
 }
 
 

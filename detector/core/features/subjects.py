@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detector.core.features.columns import Column
+from detector.core.features.column import Column
 from detector.core.features.layout import KeyKind, Layout
 
 TIME = "time"

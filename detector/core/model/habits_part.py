@@ -59,10 +59,10 @@ NATS_MAX = 10.0
 # Nats of a column from which it says in which respect an event is unusual.
 RESPECT_MIN = 1.0
 # Sources whose columns come second, see `Overlap`.
-SECOND = ("meeting", "repeat")
+SECOND = ("meeting", "repeat", "change")
 # Sources whose columns all say the same: how many events, or new contacts, come just now.
 COUNTED = ("pace", "meeting")
-SURPRISES = ("surprise", "bins", "novelty", "whereabouts", "repeat")
+SURPRISES = ("surprise", "bins", "novelty", "whereabouts", "repeat", "change")
 
 
 class HabitsPart(ScorePart):

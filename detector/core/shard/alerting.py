@@ -19,9 +19,10 @@ from detector.core.alerts.alert import make_alert
 from detector.core.alerts.case_record import make_update
 from detector.core.alerts.case_rows import Candidate, Totals
 from detector.core.alerts.cases import Cases
+from detector.core.alerts.evidence import Evidence, Fact
 from detector.core.alerts.explain import Nothing, Reason
 from detector.core.alerts.exploration import BY_SCORE, Exploration
-from detector.core.alerts.facts import FACTS_MAX, Evidence, Fact
+from detector.core.alerts.facts import FACTS_MAX
 from detector.core.alerts.links import Links, related
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Policy, Published, Suppressed

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detector.config.tree import Model
-from detector.core.alerts.facts import NearFraud
+from detector.core.alerts.evidence import NearFraud
 from detector.core.alerts.falls import parts_of
 from detector.core.alerts.severity import SEVERITIES
 from detector.core.drift.embedding import SAMPLE, Placed, measures

@@ -22,8 +22,9 @@ from detector.core.alerts.earlier import (
     unlisted,
     unusual_before,
 )
+from detector.core.alerts.evidence import Answer, Evidence, Fact, Shared
 from detector.core.alerts.explain import Explainer, Nothing, Reason, Typical
-from detector.core.alerts.facts import FACTS_MAX, Answer, Evidence, Fact, Facts, Shared
+from detector.core.alerts.facts import FACTS_MAX, Facts
 from detector.core.alerts.known import Ranges, met, own_shares
 from detector.core.alerts.links import Shared as Linked
 from detector.core.alerts.policy import Published

@@ -102,4 +102,4 @@ def test_earlier_events_say_what_they_met_beside_the_newest_alert() -> None:
         one.offset: one.met
         for one in events(cast(CaseView, SimpleNamespace(alerts=[newest, older], updates=[])))
     }
-    assert found == {9: "", 5: "", 3: "same shop; new shop"}
+    assert found == {9: "", 5: "", 3: "same shop (then new)"}

@@ -79,6 +79,15 @@ class Phrases:
         text = text.format(amount=shown, this=this, meeting=meeting, ago=ago)
         return TEXTS["repeated_seldom"].format(text=text, events=number(rounded(max(found.one_of, 1.0))))
 
+    def changed(self, name: str, value: str | None, other: str, one_of: float) -> str:
+        """An entity comes with another one than usual."""
+        return TEXTS["changed"].format(
+            label=self._words.label(name),
+            value="" if value is None else self._words.labelled(name, value),
+            noun=self._words.noun(other),
+            events=number(rounded(max(one_of, 1.0))),
+        )
+
     def newcomers(self, found: Newcomers, name: str, value: str | None, met: str) -> str:
         """Entities that one entity has met for the first time just now."""
         words = self._words
