@@ -75,7 +75,7 @@ def test_a_new_column_is_one_line_and_its_source(monkeypatch: pytest.MonkeyPatch
 
 def test_each_column_comes_from_a_known_source_and_what_is_not_encoded_is_last() -> None:
     columns = Features(LAYOUT).columns
-    without = {"meeting", "repeat"}  # with one entity, and no exposure
+    without = {"meeting", "change", "repeat"}  # with one entity, and no exposure
     assert {column.source for column in columns} == specification.SOURCES.keys() - without
     encoded = [column.encoded for column in columns]
     assert encoded == sorted(encoded, reverse=True)

@@ -43,6 +43,7 @@ from detector.config.infer.vocabulary import (
     PEOPLE,
     PERSON_WORDS,
     STAFF_WORDS,
+    concept,
 )
 from detector.config.kinds import FEW_EVENTS, KINDS
 from detector.config.words import cut
@@ -325,7 +326,8 @@ def _is_same(column: Column, other: Column, main: Column) -> bool:
     """
     if column.rows == other.rows and column.values == other.values:
         return True
-    alike = column.is_name or (other is main and column.entity in ("", other.entity))
+    further = column.says_id or concept(column.noun) in ENTITY_RANKS
+    alike = column.is_name or (column.entity in ("", other.entity) and (other is main or not further))
     return alike and is_constant_in(column, other) and is_constant_in(other, column)
 
 

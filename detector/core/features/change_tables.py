@@ -86,7 +86,7 @@ def _changes(
             everyone[i] *= kept
         everyone[-1] = max(everyone[-1], times[event])
         slot, new = enter(keys, last, stats, count, hashed, last_words, stats_words, event_keys[event])
-        row = stats[slot]
+        row, most = stats[slot], 0.0
         kept = 1.0 if new else math.exp(-max(0.0, times[event] - last[slot]) * rate)
         for column in range(columns):
             if contacts[event, column] == 0:
@@ -105,9 +105,9 @@ def _changes(
             else:
                 share = (everyone[ours + 1] + 1.0) / (everyone[ours] + 1.0)
                 share = (row[first + CHANGES] + HABIT_PRIOR * share) / (row[first + EVENTS] + HABIT_PRIOR)
-                if -math.log(share) > context[event, 0]:
-                    context[event, 0] = -math.log(share)
-                    context[event, 1], context[event, 2] = column, share
+                if -math.log(share) > most:
+                    most = -math.log(share)
+                    context[event, 0], context[event, 1], context[event, 2] = most, column, share
                 strength -= 1.0
                 row[first + CHANGES] += 1.0
                 everyone[ours + 1] += 1.0

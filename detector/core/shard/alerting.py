@@ -124,12 +124,10 @@ class Alerting:
         """
         strange = piece.scores >= self.unusual
         decided = Decided(alerted=np.zeros(len(piece.events), dtype=bool), strange=strange)
-        if self._segments is not None:
-            self._segments.count(piece.events.records, piece.number)
         self._telling.remember(piece, scorer)
         asked = next(iter(np.flatnonzero(piece.events.offsets == explain).tolist()), None)
         if not np.isfinite(self._threshold):
-            self._tell_due(piece, slice(0, len(piece.events)))
+            self._go_on(piece, slice(0, len(piece.events)))
             if asked is not None:
                 decided.inquired = Inquired("there is no threshold yet", self._threshold, None)
             decided.updates = self.updates(silent=silent)
@@ -138,7 +136,7 @@ class Alerting:
         drawn = self._exploration.draw(piece.number + np.arange(len(piece.events)), probability)
         fate, done = "below the threshold", 0  # of the event to explain; events whose dues are told
         for i in np.flatnonzero(self._reached(piece) | drawn).tolist():
-            self._tell_due(piece, slice(done, i + 1))
+            self._go_on(piece, slice(done, i + 1))
             done = i + 1
             view, linked = self._parser.view(piece.events[i].record), self._linked(piece, i, scorer.layout)
             decision, chance = self._decision(piece, i, scorer, view, linked), BY_SCORE
@@ -154,16 +152,18 @@ class Alerting:
             self._exploration.record(int(piece.events.offsets[i]), chance, (*entity, 0)[0])
             if not silent:
                 decided.alerts.append(self._alert(piece, i, scorer, decision, view, linked))
-        self._tell_due(piece, slice(done, len(piece.events)))
+        self._go_on(piece, slice(done, len(piece.events)))
         decided.updates = self.updates(silent=silent)
         if asked is not None and not decided.alerted[asked]:
             alert = self._alert_alone(piece, asked, scorer)
             decided.inquired = Inquired(fate, self._threshold, alert)
         return decided
 
-    def _tell_due(self, piece: Piece, part: slice) -> None:
-        """Tell of cases whose cooldown ends at one of these events, at that event."""
+    def _go_on(self, piece: Piece, part: slice) -> None:
+        """Count events in their groups; tell of cases whose cooldown ends at one of them, at that event."""
         start = part.start
+        if self._segments is not None:
+            self._segments.count(piece.events.records[part], piece.number + start)
         while self.cases.next_due <= piece.now[start : part.stop].max(initial=-np.inf):
             start += int(np.argmax(piece.now[start : part.stop] >= self.cases.next_due))
             self.cases.tell_due(int(piece.events.offsets[start]))
