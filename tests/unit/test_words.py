@@ -319,7 +319,8 @@ def test_facts() -> None:
         "a small amount before a large one: EUR 1.00, 2 minutes later EUR 900.00; "
         "this account usually 12 to 85"
     )
-    assert SAY.small(1, 1.0, VALUES, first=False) == "a small amount by itself is weak evidence of fraud"
+    weak = "an unusually small amount by itself is weak evidence of fraud"
+    assert SAY.small(1, 1.0, VALUES, first=False) == weak
     assert SAY.small(1, 1.0, VALUES, first=True) == "a small amount at a first contact"
     assert SAY.small(2, 1.5, VALUES, first=True) == "2 events of EUR 1.50 or less in the last hour"
     assert SAY.small(3, 1.5, VALUES, first=True) == (

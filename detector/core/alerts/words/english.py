@@ -161,7 +161,7 @@ TEXTS = {
     "respect_large_there": "large for such events",
     "respect_small_there": "small for such events",
     "respect_round": "unusually round or odd",
-    "respect_repeated": "an amount that was there before",
+    "respect_repeated": "an amount that comes again",
     "respect_hour": "an unusual hour",
     "respect_place": "an unusual place",
     "respect_many": "one of many events",
@@ -210,7 +210,7 @@ TEXTS = {
     "window_usual": "{window}; {this} usually has {rate}",
     "window_usual_sum": "{window}; {this} usually has {rate}, about {sum} in all",
     "small_then_large": "a small amount before a large one: {small}, {duration} later {large}; {usual}",
-    "small_alone": "a small amount by itself is weak evidence of fraud",
+    "small_alone": "an unusually small amount by itself is weak evidence of fraud",
     "small_several": "{events} of {amount} or less in {window}",
     "small_testing": "stolen cards and accounts are tried out with small amounts: {events} of {amount} "
     "or less in {window}",

@@ -16,6 +16,8 @@ from detector.core.alerts.words.words import Words, rate
 from detector.core.codes import RESPECTS
 from detector.core.events import View
 
+TOLD_FALL_MIN = 0.2  # of a score: without that an event would be 1.6 times as usual
+
 Values = Mapping[str, Any]
 """All values of an event, by field."""
 
@@ -39,8 +41,9 @@ class Phrases:
     @staticmethod
     def _without(text: str, score: float, left: float) -> str:
         """A sentence about what is usual by itself, with what it makes of the score."""
-        before, after = one_in(score), one_in(left)
-        return text if before == after else TEXTS["without"].format(text=text, left=after, n=before)
+        if score - left < TOLD_FALL_MIN:
+            return text
+        return TEXTS["without"].format(text=text, left=one_in(left), n=one_in(score))
 
     def at_hour(self, time: str) -> str:
         """A time of day."""
