@@ -188,12 +188,18 @@ def test_each_respect_in_which_an_event_was_unusual_has_words() -> None:
     assert len(set(told)) == len(RESPECTS)
 
 
+def test_what_always_happens_is_not_counted() -> None:
+    """ "First time at merchant M236 for this card; this happens in 100 % of the events of this card"."""
+    met = Contact(1, True, True, math.nan, math.nan, 0.0, ever=True, one_of=1.1)
+    assert SAY.first_time(met, "device", "D17", theirs=None) == "first time on device D17 for this account"
+
+
 def test_a_range_beside_0_is_told_as_that() -> None:
     hardly = [Usual("this account", 0.0, 0.0012)]
     assert SAY.number(SAY.words.field("items"), 4.5, hardly, VALUES) == (
         "Items 4.5 pieces; this account usually about 0"
     )
-    assert SAY.number(SAY.words.field("items"), 0.5, hardly, VALUES).endswith("usually up to 0.0012")
+    assert SAY.number(SAY.words.field("items"), 0.05, hardly, VALUES).endswith("usually up to 0.0012")
     far = Usual("this account", 12.3, 84.9)
     assert SAY.number(SAY.words.field("amount"), 9e6, [far], VALUES).endswith("usually 12 to 85")
 

@@ -153,7 +153,7 @@ TEXTS = {
     "beside_other": ", other {nouns}",
     "earlier_why": "{why}1 event in {rare} as unusual",
     "earlier_above": "above its usual, ",
-    "earlier_inside": "a usual amount, ",
+    "earlier_inside": "not for its amount, ",
     "earlier_below": "below its usual, ",
     "earlier_many": "{n} events within an hour, ",
     "earlier_respect": "{respect}, ",

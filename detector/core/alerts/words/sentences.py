@@ -28,6 +28,8 @@ from detector.core.alerts.words.words import (
 
 # An entity meets a new thing in 1 of so many events, from which that is told.
 ONE_OF_MIN = 3.0
+# And where it happens more often, nothing is told of it.
+TOLD_FROM = 1.5
 # A value that fewer of all events have is rare.
 RARE_SHARE = 0.01
 # A contact that comes back sooner is told as that.
@@ -183,7 +185,7 @@ class Sentences:
             )
         else:
             text = TEXTS["first_time"].format(meeting=meeting, this=words.this())
-        if not found.one_of:
+        if found.one_of < TOLD_FROM:
             return text
         every = number(about(found.one_of))
         often = TEXTS["one_of_often" if found.one_of < ONE_OF_MIN else "one_of"]

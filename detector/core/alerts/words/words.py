@@ -28,8 +28,8 @@ _MEETING = {noun: text for text, nouns in MEETING.items() for noun in nouns}
 DAY_S = 86_400.0
 CATEGORIES_TOLD = 2
 WHOLE_FROM = 10.0  # upper end of a range of money from which it has no cents
-NEAR_ZERO = 0.005  # a range that is as near to 0, beside a value so many times as far from it, is told as 0
-NEAR_ZERO_TIMES = 1000.0
+NEAR_ZERO = 0.02  # a range that is as near to 0, beside a value so many times as far from it, is told as 0
+NEAR_ZERO_TIMES = 100.0
 
 
 class Words:
