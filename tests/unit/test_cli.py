@@ -472,7 +472,8 @@ def test_a_complete_replay_is_not_repeated(detector: Detector, events: Path) -> 
     assert "1,200 events" in detector(*replay).err
     assert detector(*replay).code == 3
     done = detector(*replay, "--resume")
-    assert (done.code, done.err) == (0, "already complete: nothing was left to do\n")
+    # On a loaded machine it may say before that it compiles.
+    assert (done.code, done.err.splitlines()[-1]) == (0, "already complete: nothing was left to do")
 
 
 # --- checkpoints --------------------------------------------------------------------------------------------
