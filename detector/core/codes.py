@@ -47,7 +47,9 @@ SIGNS = (  # what an alert looks like; no snooze names one
     "large_there",
     "again",
 )
-RESPECTS = (  # in which an earlier event was unusual; the first: none is known. States hold their numbers
+# In which respect an earlier event was unusual; the first: it is not known. Checkpoints hold places in this
+# list: new ones come last.
+RESPECTS = (
     "",
     "large_there",
     "small_there",

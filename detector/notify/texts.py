@@ -58,7 +58,7 @@ def details(message: Message) -> list[str]:
 
 
 def _others(message: Message, told: str) -> str:
-    """Entities of the event beside the one that was alerted, if one of them is not in what is `told`."""
+    """Entities of the event beside the one that was alerted; empty if the text `told` names all of them."""
     found = message.body.get("entities")
     main = None if message.entity is None else message.entity[0]
     entities = found.items() if isinstance(found, Mapping) else ()

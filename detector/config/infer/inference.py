@@ -54,8 +54,8 @@ REPEATED_MAX = 0.01  # repeated share of an id's values; a larger one is not due
 DAY_PARTS = 3  # fields of a time without a time of day
 FEWEST_MAX = 1.2  # times the fewest different values, of keys that have about as few
 MAIN_MISSING_MAX = 0.5  # share of events without the main entity
-OWN_DIFFER_MAX = 0.1  # share of events of a shop with another account than its first one, by chance
 GAPS_MAX = 0.1  # the same, if somebody else of the event is missing less often
+OWN_DIFFER_MAX = 0.1  # events with another account than the shop's first one, in those that chance would give
 # A key of which 20,000 events show no repetition has some hundred million values or more: no history.
 ONCE_EVENTS_MIN = 2_000
 ONCE_REPEATED_MAX = 0.0005

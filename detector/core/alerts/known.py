@@ -144,8 +144,10 @@ def changed(layout: Layout, event: Rows) -> Changed | None:
         habit = layout.habit_of("changes", entity)
         assert habit is not None
         nats, column, share = event.context[0, habit.columns].tolist()
+        if nats < RARE_MIN:
+            continue
         own = pace(layout, event, entity)
-        if nats >= RARE_MIN and own is not None and own.known:
+        if own is not None and own.known:
             other = int(column) + (column >= entity)
             found.append((nats, Changed(entity, other, min(1.0 / share, own.events + 1.0))))
     return max(found)[1] if found else None
@@ -186,7 +188,7 @@ def newcomers(layout: Layout, event: Rows) -> list[Newcomers]:
         *short, count, observed = event.context[0, habit.columns].tolist()
         known = observed >= 1.0 - 2.0 ** (-DAY_S / half_life)
         for window_s, earlier in zip(MEETINGS_S, short, strict=True):
-            own = count / observed if known else 0.0  # so that what is told as usual is so much less
+            own = count / observed if known else 0.0  # its told usual number must not contradict "many"
             expected = max(usual_rate(count, observed, MEETING_TIME), own) * window_s / half_life
             if window_s >= layout.resolution_s and earlier + 1.0 >= max(EVENTS_MIN, TIMES_USUAL * expected):
                 usual = own * math.log(2.0) * window_s / half_life if known else None

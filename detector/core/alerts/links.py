@@ -129,7 +129,7 @@ class Links:
         for i, key in enumerate(map(int, keys)):
             one = self._counts(key, entity, now - self._days_s) if key else Shared(0, 0, 0, (), related=False)
             related = shares is not None and _chance(one.alerted, expected * shares[i]) < CHANCE_MAX
-            found.append(one._replace(key=key, related=related))
+            found.append(one._replace(related=related))
         return found
 
     def held(self, entities: Keys) -> Counts:

@@ -4,9 +4,10 @@ A payee that always had one account has another one: then somebody may have give
 that are new are many, and so are payees. What is rare is that the two do not come together as before. The
 main entity has the same in its own habits (`novelty`); here is what the other entities come with.
 
-The rules of `habit_tables` hold. Of each contact, an entity or a category, a key has one *usual* value. An
-event with it makes it stronger, up to `STRENGTH_MAX`, one with another value weaker; at 0 that one takes its
-place. So one odd event changes nothing, and what has changed for good is usual after a few events.
+The rules of `habit_tables` hold. Contacts are the event's other entities. Of each kind of them a key has one
+*usual* value. An event with it makes it stronger, up to `STRENGTH_MAX`, one with another value weaker; at 0
+that one takes its place. So one odd event changes nothing, and what has changed for good is usual after a few
+events.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class ChangesTable(SharedTable):
     Parameters
     ----------
     contacts : int
-        C, columns of contacts.
+        C, kinds of entities that a key may come with.
     """
 
     def __init__(self, contacts: int, long_s: float, keys_max: int) -> None:
@@ -46,9 +47,9 @@ class ChangesTable(SharedTable):
     def observe(self, keys: Keys, times: Times, contacts: NDArray[np.uint64], context: Context) -> None:
         """Write what n events change, (n, 3); learn them.
 
-        -log of the share of the key's events that change as much, in nats, of the contact (C) that changes
-        most, 0 where nothing does; its column, -1 where nothing does; that share. `contacts` (n, C) are
-        hashes, 0: missing.
+        Of the contact whose change is rarest: -log of the share of the key's events with such a change, in
+        nats; its column; that share. 0, -1 and 1 where nothing changes. `contacts` (n, C) are hashes, 0:
+        missing.
         """
         self._update(_changes, self._everyone, self._rate, keys, times, contacts, context)
 

@@ -200,7 +200,6 @@ class Sentences:
         return TEXTS["first_times"].format(
             this=self.words.this(),
             meetings=listed(meetings),
-            noun=self.words.noun(met[0][0]),
             events=number(about(one_of)),
         )
 
